@@ -1,0 +1,137 @@
+/* mirctx.c -- see mirctx.h. */
+#include "jit/mirctx.h"
+
+#include <mir-gen.h>
+#include <mir.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "vm/util/alloc.h"
+#include "vm/util/arena.h"
+#include "vm/util/vec.h"
+
+typedef struct Mapping {
+    void *addr;
+    size_t bytes;
+} Mapping;
+
+struct MirCtx {
+    MIR_context_t mir; // lives in `arena`
+    Arena arena;
+    VEC(Mapping) maps; // code pages
+    jmp_buf on_error;  // valid while `current` is this context
+    bool failed;
+    char error[256];
+};
+
+static _Thread_local MirCtx *current; // whose MIR code runs on this thread
+
+/* ---- what MIR calls instead of the C library ------------------------------------------------- */
+
+enum { SIZE_HEADER = 16 }; // keeps the arena's alignment
+
+void *nosi_mir_malloc(size_t bytes);
+void *nosi_mir_calloc(size_t n, size_t bytes);
+void *nosi_mir_realloc(void *p, size_t bytes);
+void nosi_mir_free(void *p);
+void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset);
+int nosi_mir_munmap(void *addr, size_t bytes);
+
+void *nosi_mir_malloc(size_t bytes)
+{
+    size_t *p = nosi_arena_alloc(&current->arena, SIZE_HEADER + bytes);
+    *p = bytes;
+    return (char *)p + SIZE_HEADER;
+}
+
+void *nosi_mir_calloc(size_t n, size_t bytes)
+{
+    return nosi_mir_malloc(n * bytes); // arena memory is zeroed
+}
+
+void *nosi_mir_realloc(void *p, size_t bytes)
+{
+    if (!p)
+        return nosi_mir_malloc(bytes);
+    size_t old = *(size_t *)((char *)p - SIZE_HEADER);
+    if (bytes <= old)
+        return p;
+    return memcpy(nosi_mir_malloc(bytes), p, old);
+}
+
+void nosi_mir_free(void *p)
+{
+    (void)p; // the arena goes as a whole
+}
+
+void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
+{
+    void *p = mmap(addr, bytes, prot, flags, fd, offset);
+    if (p != MAP_FAILED)
+        vec_push(&current->maps, ((Mapping){p, bytes}));
+    return p;
+}
+
+int nosi_mir_munmap(void *addr, size_t bytes)
+{
+    (void)addr, (void)bytes; // nosi_mirctx_close does it
+    return 0;
+}
+
+/* ---- contexts -------------------------------------------------------------------------------- */
+
+NOS_NORETURN static void on_mir_error(MIR_error_type_t type, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(current->error, sizeof current->error, format, ap);
+    va_end(ap);
+    if (!current->error[0])
+        snprintf(current->error, sizeof current->error, "MIR error %d", (int)type);
+    longjmp(current->on_error, 1);
+}
+
+MirCtx *nosi_mirctx_open(unsigned opt_level)
+{
+    NOS_ASSERT(!current && opt_level <= 2);
+    MirCtx *m = nosi_calloc(1, sizeof *m);
+    current = m;
+    m->mir = MIR_init();
+    MIR_set_error_func(m->mir, on_mir_error);
+    MIR_gen_init(m->mir);
+    MIR_gen_set_optimize_level(m->mir, opt_level);
+    current = NULL;
+    return m;
+}
+
+void nosi_mirctx_close(MirCtx *m)
+{
+    VEC_EACH (Mapping, map, &m->maps)
+        munmap(map->addr, map->bytes);
+    vec_free(&m->maps);
+    nosi_arena_free(&m->arena);
+    nosi_free(m);
+}
+
+void *nosi_mirctx_compile(MirCtx *m, MirBuild build, void *arg)
+{
+    NOS_ASSERT(!current);
+    if (NOS_NEVER(m->failed))
+        return NULL;
+    void *volatile code = NULL;
+    current = m;
+    if (setjmp(m->on_error) == 0)
+        code = build(m->mir, arg);
+    else
+        m->failed = true;
+    current = NULL;
+    return code;
+}
+
+const char *nosi_mirctx_error(const MirCtx *m)
+{
+    return m->error;
+}

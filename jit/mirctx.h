@@ -1,0 +1,34 @@
+/* mirctx.h -- one MIR context: the only door to mir.h.
+ *
+ * A context is made for one compilation and thrown away. Everything MIR allocates while a context
+ * is entered comes from the context's arena (the `mir` target is compiled with malloc, mmap ...
+ * renamed to the nosi_mir_* functions of mirctx.c), because MIR_finish is not safe after an error:
+ * closing frees the arena and unmaps the code instead, whatever happened before.
+ *
+ * Not every mistake is reported: a RET with the wrong number of results makes the pinned MIR
+ * dereference NULL while it words the message. What is given to MIR must be right; its errors are a
+ * safety net.
+ *
+ * A context belongs to one thread at a time; different threads may use different contexts at once.
+ */
+#ifndef NOSI_MIRCTX_H
+#define NOSI_MIRCTX_H
+
+#include "vm/util/platform.h"
+
+struct MIR_context;
+typedef struct MirCtx MirCtx;
+
+/* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
+typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);
+
+MirCtx *nosi_mirctx_open(
+    unsigned opt_level); // gives a context; level 0, 1 or 2, fixed for its life (mir.md 3)
+void nosi_mirctx_close(MirCtx *m); // takes m; its machine code dies with it
+
+/* Runs `build`. NULL when MIR reported an error: see nosi_mirctx_error; the context can then only
+ * be closed. MIR reports by longjmp to here, so `build` owns nothing that must be freed. */
+void *nosi_mirctx_compile(MirCtx *m, MirBuild build, void *arg);
+const char *nosi_mirctx_error(const MirCtx *m); // borrows; "" while all is well
+
+#endif

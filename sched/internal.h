@@ -1,0 +1,152 @@
+/* internal.h -- what the files of sched/ share and nobody else may use. */
+#ifndef NOSI_SCHED_INTERNAL_H
+#define NOSI_SCHED_INTERNAL_H
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "sched/sched.h"
+#include "sched/spin.h"
+#include "vm/util/vec.h"
+
+enum { PID_SHARDS = 64, MAX_WORKERS = 256 };
+
+/* A FIFO of runnable processes. The owner pushes and pops, thieves take half from the old end. */
+typedef struct RunQ {
+    Spin lock;
+    _Atomic(uint32_t) n; // written under the lock, read by anybody as a hint
+    uint32_t head, cap;  // ring; cap is a power of two
+    Proc **ring;         // owned
+} RunQ;
+
+struct Worker {
+    /* fixed */
+    Sched *sched;
+    uint32_t index;
+    pthread_t thread;
+    /* owner thread */
+    Proc *next;           // was just woken: runs before the queue
+    uint32_t next_streak; // how often in a row `next` went first
+    uint32_t tick;        // slices run
+    uint64_t rng;
+    bool searching; // counted in Sched.n_searching
+    Proc *spare;    // freed processes kept for the next spawns, linked through pid_next; owned
+    uint32_t n_spare;
+    /* any thread */
+    _Alignas(64) RunQ q;
+};
+
+typedef struct PidShard {
+    _Alignas(64) Spin lock;
+    uint32_t n, cap; // processes; buckets (a power of two, or 0)
+    Proc **bucket;   // owned
+} PidShard;
+
+typedef struct TimerEntry {
+    uint64_t deadline;
+    Proc *proc;
+} TimerEntry;
+
+struct Sched {
+    /* fixed after nosi_sched_new */
+    SchedOptions options;
+    uint32_t n_workers;
+    bool seeded;
+    Worker *workers[MAX_WORKERS]; // NULL until started; under idle_mutex, read by thieves (atomic)
+    /* any thread */
+    _Atomic(uint32_t) n_started, n_sleeping, n_searching;
+    _Atomic(bool) stop;
+    _Atomic(uint64_t) next_serial, next_ref;
+    _Atomic(int64_t) io_pending;
+    _Atomic(uint64_t)
+        next_deadline; // of the earliest timer; UINT64_MAX = none. Written under timer_lock
+    _Atomic(uint64_t) logical_ns; // clock of a seeded run
+    RunQ inject;
+    PidShard pids[PID_SHARDS];
+    /* stash_lock */
+    Spin stash_lock;
+    Proc *stash;               // batches of spare processes, see spawn.c; owned
+    _Atomic(uint32_t) n_stash; // written under the lock, read by anybody as a hint
+    /* timer_lock */
+    Spin timer_lock;
+    VEC(TimerEntry) timers; // binary heap by deadline
+    /* idle_mutex */
+    pthread_mutex_t idle_mutex;
+    pthread_cond_t idle_cond;
+    uint32_t wake_tokens; // sleepers that were told to get up and have not yet
+    /* call_mutex */
+    pthread_mutex_t call_mutex;
+    SchedCall *calls;  // waiting callers
+    char *first_crash; // report of the first crashed process, for the deadlock report; owned
+};
+
+struct SchedCall {
+    SchedCall *next;
+    sem_t done;     // posted once, also from signal handlers' behalf
+    bool completed; // under call_mutex
+    Proc *proc;     // NULL once detached; under call_mutex
+    uint64_t serial;
+    Outcome outcome;
+};
+
+extern _Thread_local Worker *nosi_worker; // the worker this thread is, or NULL
+
+/* worker.c */
+void nosi_runq_push(Sched *s, Proc *p);      // p just became RUNNABLE; any thread
+void nosi_runq_push_next(Sched *s, Proc *p); // the same, and it should run soon on this worker
+void nosi_idle_recheck(Sched *s);            // sleeping workers look at everything again
+uint64_t nosi_rng_next(uint64_t *state);
+void nosi_call_complete(Sched *s,
+                        Proc *p); // p has ended: hands its outcome to whoever waits for it
+void nosi_calls_crash(Sched *s,
+                      Proc *p); // --on-crash=abort: every waiting call ends with p's exception
+
+/* pidtab.c: between lock and unlock the process cannot disappear. */
+Proc *nosi_pid_lock(Sched *s, uint64_t serial); // NULL: no such process, nothing is locked
+void nosi_pid_unlock(Sched *s, uint64_t serial);
+void nosi_pid_add(Sched *s, Proc *p);
+void nosi_pid_remove(Sched *s, Proc *p); // afterwards nobody can find it any more
+void nosi_pid_each(Sched *s, void (*visit)(Proc *p, void *ctx),
+                   void *ctx); // shard by shard, each locked
+void nosi_pid_free(Sched *s);
+
+/* park.c */
+void nosi_park_retry(Proc *p, ProcState state); // the instruction is executed again after the wake
+bool nosi_unpark(Proc *p);       // the worker takes a park back; false: it had been woken already
+void nosi_park_release(Proc *p); // the worker lets go of a parked process; p may be gone afterwards
+enum { WAKE_ANY = ~0u };
+bool nosi_claim(Proc *p, uint64_t number,
+                unsigned states); // states: mask of 1 << ProcState; number 0: any
+void nosi_claim_finish(Proc *p, bool soon);
+void nosi_signal(Sched *s, uint64_t serial,
+                 ProcSignal signal); // sets it and wakes the process from whatever state
+
+/* timer.c */
+uint64_t nosi_sched_now_coarse(const Sched *s); // the same clock, a few ms old at most, cheaper
+void nosi_timer_arm(Proc *p, uint64_t deadline);
+void nosi_timer_cancel(Proc *p);
+bool nosi_timers_fire(Sched *s, uint64_t now); // true when it woke somebody
+
+/* spawn.c */
+Proc *nosi_proc_new(Sched *s, uint64_t parent);
+void nosi_proc_start_call(Proc *p, Func *f); // first frame of a function without parameters
+void nosi_proc_free(Proc *p);
+void nosi_spares_free(Proc *list);
+void nosi_proc_exit(Proc *p); // p->exit_kind is set; takes p
+
+/* link.c */
+void nosi_links_exit(
+    Proc *p, ProcLinks *links); // tells links and monitors; takes links. p is out of the table
+void nosi_links_free(ProcLinks *l);
+void nosi_link_new(Proc *parent, Proc *child);         // child is not published yet
+uint64_t nosi_monitor_new(Proc *watcher, Proc *child); // likewise; gives the reference number
+
+/* report.c */
+void nosi_report_crash(Proc *p);
+char *nosi_report_deadlock(Sched *s, const Proc *main); // gives
+char *nosi_report_uncaught(const Proc *p); // gives "Runtime error: ...": exception, memory, link
+
+/* mvar.c */
+void nosi_mvars_exit(Proc *p); // releases locks, leaves queues
+
+#endif

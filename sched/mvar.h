@@ -1,0 +1,69 @@
+/* mvar.h -- module variables shared by all processes, and top-level bindings evaluated at first
+ * use.
+ *
+ * An mvar's value lives outside every heap. Reading copies it into the reader (nothing to copy for
+ * immediates), writing copies it out. The write lock belongs to a process, is re-entrant and is
+ * handed to waiters in order; readers wait while another process holds it. While the lock is held
+ * its owner is the only one who touches the value.
+ *
+ * Functions that return MV_PARKED have parked the process: return from the slice; the instruction
+ * is executed again. */
+#ifndef NOSI_MVAR_H
+#define NOSI_MVAR_H
+
+#include "sched/proc.h"
+#include "sched/spin.h"
+
+/* A published value, shared by readers that are copying it. */
+typedef struct MvarValue {
+    _Atomic(uint32_t) refs;
+    Fragment *fragment; // owned
+} MvarValue;
+
+struct Mvar {
+    Name name;
+    Spin lock;               // of everything below
+    _Atomic(uint64_t) owner; // serial of the process that holds the write lock, 0 = free
+    uint32_t depth;          // how often; owner only
+    Value root;              // the value when it is no pointer
+    MvarValue *value;        // else this; NULL for immediates
+    MvarWait *first, *last;  // waiters in order
+};
+
+typedef enum { MV_DONE, MV_PARKED, MV_THROWN } MvResult;
+
+Mvar *nosi_mvar_new(Name name, Value initial);        // gives; lives for ever
+MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out); // may collect
+MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v); // takes the lock for a moment unless p holds it
+MvResult nosi_mvar_lock(Proc *p, Mvar *m);
+void nosi_mvar_unlock(Proc *p, Mvar *m);
+/* Sets the value from outside any process (initialisers, REPL): waits while a process holds the
+ * lock. Takes v; no worker thread. */
+void nosi_mvar_store(Mvar *m, Fragment *v);
+/* Unwinding to a handler: releases locks taken in frames deeper than `depth`, and in that frame by
+ * instructions in [start, end). */
+void nosi_mvars_unwind(Proc *p, uint32_t depth, uint32_t start, uint32_t end);
+
+typedef enum { TOP_NEW, TOP_EVALUATING, TOP_DONE } TopState;
+struct TopVar {
+    Name name;
+    FuncCell *init;          // no parameters; its result is the value
+    _Atomic(uint32_t) state; // TopState
+    Spin lock;
+    uint64_t owner;     // who evaluates it; under lock
+    Value root;         // the value: literal memory or an immediate; fixed once DONE
+    Fragment *fragment; // or, when it contains mutable things, a fragment to copy from; owned
+    uint64_t *waiters;  // serials; under lock; owned
+    uint32_t n_waiters, cap_waiters;
+};
+
+typedef enum { TOPGET_DONE, TOPGET_EVALUATE, TOPGET_PARKED, TOPGET_THROWN } TopGetResult;
+
+TopVar *nosi_topvar_new(Name name, FuncCell *init); // gives; lives for ever
+/* EVALUATE: the caller calls t->init and then nosi_topvar_done, or nosi_topvar_reset when that
+ * raised. */
+TopGetResult nosi_topvar_get(Proc *p, TopVar *t, Value *out); // may collect
+void nosi_topvar_done(Proc *p, TopVar *t, Value v);
+void nosi_topvar_reset(Proc *p, TopVar *t);
+
+#endif

@@ -1,0 +1,47 @@
+/* receive.c -- selective receive: looking at messages, taking one, waiting for more.
+ * (nosi_recv_start is beside the clock, in timer.c.) */
+#include "sched/internal.h"
+
+RecvResult nosi_recv_next(Proc *p, Value *out)
+{
+    Msg *m = nosi_mailbox_scan_next(&p->mailbox);
+    if (NOS_LIKELY(m != NULL)) {
+        *out = m->root;
+        return RECV_MESSAGE;
+    }
+    bool waits_for_ever = p->recv_deadline == UINT64_MAX;
+    if (!waits_for_ever &&
+        (p->recv_deadline == 0 || nosi_sched_now(p->sched) >= p->recv_deadline)) {
+        nosi_timer_cancel(p);
+        p->mailbox.scan = NULL;
+        return RECV_TIMEOUT;
+    }
+    // Announce first, then look once more: see announce() in park.c.
+    nosi_park_retry(p, PROC_RECEIVE);
+    m = nosi_mailbox_scan_next(&p->mailbox);
+    if (m) {
+        nosi_unpark(p);
+        *out = m->root;
+        return RECV_MESSAGE;
+    }
+    if (!waits_for_ever && !p->timer_armed)
+        nosi_timer_arm(p, p->recv_deadline);
+    return RECV_PARKED;
+}
+
+void nosi_recv_take(Proc *p)
+{
+    Msg *m = nosi_mailbox_scan_take(&p->mailbox);
+    if (p->timer_armed)
+        nosi_timer_cancel(p);
+    if (m->fragment) {
+        nosi_heap_adopt(&p->heap, m->fragment);
+        m->fragment = NULL;
+    }
+    nosi_msg_free(m);
+}
+
+void nosi_recv_skip(Proc *p)
+{
+    (void)p; // `scan` stays on the message; the next nosi_recv_next goes on behind it
+}

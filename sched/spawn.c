@@ -1,0 +1,288 @@
+/* spawn.c -- making processes, sending to them, and their end. */
+#include "sched/internal.h"
+#include "vm/data/list.h"
+
+enum { FIRST_STACK = 32, BATCH = 64, MAX_STASH = 64 };
+
+void (*nosi_io_process_exit)(Proc *p);
+
+/* ---- roots
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void walk_roots(void *owner, RootVisit *visit, void *ctx)
+{
+    Proc *p = owner;
+    if (p->base) {
+        const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
+        Value *top = p->base + f->n_regs + p->n_extra;
+        visit(p->stack, (size_t)(top - p->stack), ctx); // frame headers look like small integers
+        if (top < p->stack_high)
+            memset(top, 0, (size_t)(p->stack_high - top) * sizeof *top);
+        // The next calls go up here again: leave them some room before the slow path.
+        p->stack_high = p->stack_end - top > 256 ? top + 256 : p->stack_end;
+    }
+    visit(&p->exc, 1, ctx);
+    visit(&p->caught, 1, ctx);
+}
+
+struct ListCursor *nosi_list_cursor(Proc *p)
+{
+    if (!p->list_cursor)
+        p->list_cursor = nosi_calloc(1, sizeof *p->list_cursor);
+    return p->list_cursor;
+}
+
+/* ---- making
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* The first frame of a process whose closure cannot be entered directly: R[3] = the closure. */
+static const Instr boot_code[] = {INSTR_ABC(OP_CALLC, 0, 0, 0), INSTR_ABC(OP_RET, 0, 0, 0)};
+static FuncCell boot_cell = {.name = "<spawn>"};
+static Func boot_func = {
+    .cell = &boot_cell,
+    .code = boot_code,
+    .n_code = 2,
+    .n_regs = 4,
+    .hide_in_trace = true,
+    .is_library = true,
+};
+
+/* Freed processes are kept for the next spawns. A worker that only frees hands them on in batches
+ * (linked through pid_next, the batches through `call`) to the one that only spawns. */
+static Proc *take_spare(Sched *s, Worker *w)
+{
+    if (!w->spare && atomic_load_explicit(&s->n_stash, memory_order_relaxed)) {
+        spin_lock(&s->stash_lock);
+        if ((w->spare = s->stash)) {
+            s->stash = (Proc *)(void *)w->spare->call;
+            atomic_fetch_sub_explicit(&s->n_stash, 1, memory_order_relaxed);
+            w->n_spare = BATCH;
+        }
+        spin_unlock(&s->stash_lock);
+    }
+    Proc *p = w->spare;
+    if (p) {
+        w->spare = p->pid_next;
+        w->n_spare--;
+    }
+    return p;
+}
+
+static bool keep_spare(Sched *s, Worker *w, Proc *p)
+{
+    if (w->n_spare == 2 * BATCH)
+        return false;
+    p->pid_next = w->spare;
+    w->spare = p;
+    if (++w->n_spare == 2 * BATCH) {
+        spin_lock(&s->stash_lock);
+        if (atomic_load_explicit(&s->n_stash, memory_order_relaxed) < MAX_STASH) {
+            Proc *last = w->spare;
+            for (int i = 1; i < BATCH; i++)
+                last = last->pid_next;
+            w->spare->call = (SchedCall *)(void *)s->stash;
+            s->stash = w->spare;
+            w->spare = last->pid_next;
+            last->pid_next = NULL;
+            w->n_spare = BATCH;
+            atomic_fetch_add_explicit(&s->n_stash, 1, memory_order_relaxed);
+        }
+        spin_unlock(&s->stash_lock);
+    }
+    return true;
+}
+
+void nosi_spares_free(Proc *p)
+{
+    for (Proc *next; p; p = next) {
+        next = p->pid_next;
+        nosi_free(p->stack);
+        nosi_free(p);
+    }
+}
+
+Proc *nosi_proc_new(Sched *s, uint64_t parent)
+{
+    Worker *w = nosi_worker;
+    Proc *p;
+    Value *stack;
+
+    if (w && w->sched == s && (p = take_spare(s, w))) {
+        stack = p->stack;
+        memset(stack, 0, FIRST_STACK * sizeof *stack);
+    } else {
+        p = nosi_alloc(sizeof *p);
+        stack = nosi_calloc(FIRST_STACK, sizeof *stack);
+    }
+    memset(p, 0, sizeof *p);
+    p->stack = stack;
+    p->stack_end = p->stack_high = stack + FIRST_STACK;
+    p->max_depth = s->options.max_depth;
+    p->exc = p->caught = VALUE_UNIT;
+    p->parent = parent;
+    p->sched = s;
+    p->started_ns = nosi_sched_now_coarse(s);
+    nosi_heap_init(&p->heap, walk_roots, p);
+    p->heap.max_words = s->options.max_heap_words;
+    nosi_mailbox_init(&p->mailbox);
+    atomic_init(&p->state, PROC_RUNNABLE);
+    atomic_init(&p->signals, 0);
+    // Relaxed: only uniqueness matters.
+    p->serial = atomic_fetch_add_explicit(&s->next_serial, 1, memory_order_relaxed);
+    return p;
+}
+
+static Value *first_frame(Proc *p, const Func *f)
+{
+    size_t need = FRAME_HEADER + f->n_regs;
+    if (need > FIRST_STACK) {
+        nosi_free(p->stack);
+        p->stack = nosi_calloc(need * 2, sizeof *p->stack);
+        p->stack_end = p->stack_high = p->stack + need * 2;
+    }
+    p->base = p->stack + FRAME_HEADER;
+    p->base[-3] = (Value){(uint64_t)(uintptr_t)f};
+    p->base[-2] = VALUE_ZERO;
+    p->base[-1] = FRAME_LINK_KIND(0, FRAME_FIRST);
+    p->pc = f->code;
+    p->depth = 1;
+    return p->base;
+}
+
+void nosi_proc_start_call(Proc *p, Func *f)
+{
+    first_frame(p, f);
+}
+
+static void start_closure(Proc *p, Value closure)
+{
+    if (value_is_kind(closure, OBJ_CLOSURE)) {
+        FuncCell *cell = (FuncCell *)(uintptr_t)value_obj(closure)->word[0];
+        // Acquire pairs with nosi_func_publish.
+        Func *f = atomic_load_explicit(&cell->current, memory_order_acquire);
+        if (f && f->n_params == 0) {
+            Value *base = first_frame(p, f);
+            if (f->takes_self)
+                base[0] = closure;
+            return;
+        }
+    }
+    first_frame(p, &boot_func)[3] =
+        closure; // arity errors, natives, not a function at all: found out there
+}
+
+Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
+{
+    Sched *s = parent->sched;
+    Heap *h = &parent->heap;
+    Value result;
+
+    if (kind == SPAWN_MONITOR) { // first: it may collect and raise
+        ROOT(h, closure);
+        bool ok = nosi_reserve(parent, 3);
+        UNROOT(h);
+        if (!ok)
+            return VALUE_THROWN;
+    }
+    Proc *p = nosi_proc_new(s, parent->serial);
+    if (value_is_pointer(closure))
+        closure = nosi_heap_adopt(&p->heap, nosi_fragment_copy(closure));
+    start_closure(p, closure);
+    result = value_pid(p->serial);
+    if (kind == SPAWN_LINK) {
+        nosi_link_new(parent, p);
+    } else if (kind == SPAWN_MONITOR) {
+        uint64_t ref = nosi_monitor_new(parent, p);
+        Object *pair = nosi_heap_take_nogc(h, OBJ_TUPLE, 0, 2);
+        pair->word[0] = result.bits;
+        pair->word[1] = VALUE_IMM(IMM_REF, ref).bits;
+        result = value_object(pair);
+    }
+    nosi_pid_add(s, p);
+    nosi_runq_push(s, p); // p may be gone from here on
+    return result;
+}
+
+/* ---- sending
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void deliver(Sched *s, uint64_t serial, Fragment *f, Value root)
+{
+    Proc *to = nosi_pid_lock(s, serial);
+    if (!to) {
+        nosi_fragment_free(f);
+        return;
+    }
+    nosi_mailbox_push(&to->mailbox, nosi_msg_new(f, root));
+    // Pairs with the fence in announce() (park.c): either we see that it waits, or it sees the
+    // message.
+    atomic_thread_fence(memory_order_seq_cst);
+    bool won = nosi_claim(to, 0, 1u << PROC_RECEIVE);
+    nosi_pid_unlock(s, serial);
+    if (won)
+        nosi_claim_finish(to, true);
+}
+
+void nosi_send(Proc *p, uint64_t serial, Value v)
+{
+    Fragment *f = NULL;
+    if (value_is_pointer(v)) {
+        f = nosi_fragment_copy(v);
+        v = f->root;
+    }
+    if (serial == p->serial)
+        nosi_mailbox_push(&p->mailbox, nosi_msg_new(f, v));
+    else
+        deliver(p->sched, serial, f, v);
+}
+
+void nosi_send_fragment(Sched *s, uint64_t serial, Fragment *f, Value root)
+{
+    deliver(s, serial, f, root);
+}
+
+/* ---- the end
+ * -------------------------------------------------------------------------------------------------
+ */
+
+void nosi_proc_free(Proc *p)
+{
+    Worker *w = nosi_worker;
+    nosi_trace_free(p->exc_trace);
+    if (p->resuming && p->wake_fn)
+        p->wake_fn(NULL, p->wake_data);
+    nosi_mailbox_free(&p->mailbox);
+    nosi_heap_free(&p->heap);
+    nosi_free(p->list_cursor);
+    if (w && w->sched == p->sched && p->stack_end - p->stack == FIRST_STACK &&
+        keep_spare(p->sched, w, p))
+        return;
+    nosi_free(p->stack);
+    nosi_free(p);
+}
+
+void nosi_proc_exit(Proc *p)
+{
+    Sched *s = p->sched;
+    ProcLinks *links;
+
+    p->heap.max_words = 0; // what follows may need a little more
+    if (nosi_io_process_exit)
+        nosi_io_process_exit(p);
+    nosi_timer_cancel(p);
+    nosi_mvars_exit(p);
+    if (p->exit_kind == EXIT_EXCEPTION || p->exit_kind == EXIT_MEMORY)
+        nosi_report_crash(p); // unless somebody waits for the outcome
+    nosi_pid_remove(s, p);
+    // Nobody finds it any more, and whoever had found it has left the shard's lock.
+    atomic_store_explicit(&p->state, PROC_EXITED, memory_order_relaxed);
+    links = p->links;
+    p->links = NULL;
+    if (links)
+        nosi_links_exit(p, links);
+    nosi_call_complete(s, p);
+    nosi_proc_free(p);
+}

@@ -1,0 +1,44 @@
+/* spin.h -- a lock for sections of a few dozen instructions.
+ *
+ * Not a mutex: nothing inside may block, allocate much or take long. A waiter spins briefly and
+ * then gives up its time slice, because with more threads than cores the holder may be off its
+ * core. */
+#ifndef NOSI_SPIN_H
+#define NOSI_SPIN_H
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "vm/util/platform.h"
+
+typedef struct Spin {
+    _Atomic(uint32_t) held;
+} Spin;
+
+NOS_INLINE void spin_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static inline void spin_lock(Spin *l)
+{
+    // Acquire pairs with the release in spin_unlock.
+    while (NOS_UNLIKELY(atomic_exchange_explicit(&l->held, 1, memory_order_acquire))) {
+        unsigned n = 0;
+        while (atomic_load_explicit(&l->held, memory_order_relaxed)) {
+            if (++n < 100)
+                spin_pause();
+            else
+                sched_yield();
+        }
+    }
+}
+
+static inline void spin_unlock(Spin *l)
+{
+    atomic_store_explicit(&l->held, 0, memory_order_release);
+}
+
+#endif

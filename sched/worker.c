@@ -1,0 +1,704 @@
+/* worker.c -- the threads that run processes, their queues, idling, calls from outside, program
+ * end.
+ *
+ * A runnable process is in exactly one place: a worker's `next` slot, a worker's queue, or the
+ * injection queue.
+ *
+ * Going to sleep without missing work: a sleeper counts itself in n_sleeping, then looks at all
+ * queues once more; a pusher pushes, then looks at n_sleeping (seq_cst fences on both sides). A
+ * pusher that gets a sleeper up moves it from n_sleeping to n_searching on its behalf, so that
+ * further pushers see that help is on its way. */
+#include "sched/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+// 50 us: about the cost of a sleep and a wake-up. Longer only burns the core of a neighbour.
+enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61 };
+
+_Thread_local Worker *nosi_worker;
+
+static void *worker_main(void *arg);
+
+uint64_t nosi_rng_next(uint64_t *state) // splitmix64
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+/* ---- queues
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static void runq_grow(RunQ *q, uint32_t n)
+{
+    uint32_t cap = q->cap ? q->cap * 2 : 16;
+    Proc **ring = nosi_alloc(cap * sizeof *ring);
+    for (uint32_t i = 0; i < n; i++)
+        ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
+    nosi_free(q->ring);
+    q->ring = ring;
+    q->cap = cap;
+    q->head = 0;
+}
+
+static void runq_put_locked(RunQ *q, Proc *p)
+{
+    uint32_t n = atomic_load_explicit(&q->n, memory_order_relaxed);
+    if (n == q->cap)
+        runq_grow(q, n);
+    q->ring[(q->head + n) & (q->cap - 1)] = p;
+    atomic_store_explicit(&q->n, n + 1, memory_order_relaxed);
+}
+
+static void runq_put(RunQ *q, Proc *p)
+{
+    spin_lock(&q->lock);
+    runq_put_locked(q, p);
+    spin_unlock(&q->lock);
+}
+
+/* Takes the oldest, or with rng a random one. */
+static Proc *runq_take(RunQ *q, uint64_t *rng)
+{
+    Proc *p = NULL;
+    if (atomic_load_explicit(&q->n, memory_order_relaxed) ==
+        0) // a hint; missed work is found before sleeping
+        return NULL;
+    spin_lock(&q->lock);
+    uint32_t n = atomic_load_explicit(&q->n, memory_order_relaxed);
+    if (n) {
+        Proc **first = &q->ring[q->head & (q->cap - 1)];
+        if (rng) {
+            Proc **other = &q->ring[(q->head + nosi_rng_next(rng) % n) & (q->cap - 1)];
+            Proc *t = *first;
+            *first = *other;
+            *other = t;
+        }
+        p = *first;
+        q->head++;
+        atomic_store_explicit(&q->n, n - 1, memory_order_relaxed);
+    }
+    spin_unlock(&q->lock);
+    return p;
+}
+
+/* Takes half of a queue: the oldest is returned, the others go to `to`. */
+static Proc *runq_steal(RunQ *from, RunQ *to)
+{
+    enum { MOST = 128 };
+    Proc *got[MOST];
+    uint32_t take = 0;
+    if (atomic_load_explicit(&from->n, memory_order_relaxed) == 0)
+        return NULL;
+    spin_lock(&from->lock);
+    uint32_t n = atomic_load_explicit(&from->n, memory_order_relaxed);
+    take = NOS_MIN((n + 1) / 2, MOST);
+    for (uint32_t i = 0; i < take; i++)
+        got[i] = from->ring[(from->head + i) & (from->cap - 1)];
+    from->head += take;
+    atomic_store_explicit(&from->n, n - take, memory_order_relaxed);
+    spin_unlock(&from->lock);
+    if (!take)
+        return NULL;
+    if (take > 1) {
+        spin_lock(&to->lock);
+        for (uint32_t i = 1; i < take; i++)
+            runq_put_locked(to, got[i]);
+        spin_unlock(&to->lock);
+    }
+    return got[0];
+}
+
+static Worker *worker_at(Sched *s, uint32_t i)
+{
+    // Acquire pairs with the release in start_worker_locked.
+    return __atomic_load_n(&s->workers[i], __ATOMIC_ACQUIRE);
+}
+
+static bool any_work(Sched *s)
+{
+    if (atomic_load_explicit(&s->inject.n, memory_order_relaxed))
+        return true;
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        Worker *w = worker_at(s, i);
+        if (w && atomic_load_explicit(&w->q.n, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+static void start_worker_locked(Sched *s) // under idle_mutex
+{
+    uint32_t i = atomic_load_explicit(&s->n_started, memory_order_relaxed);
+    Worker *w = nosi_alloc_aligned(64, sizeof *w);
+    sigset_t all, old;
+
+    memset(w, 0, sizeof *w);
+    w->sched = s;
+    w->index = i;
+    w->rng = s->options.seed ? s->options.seed : i + 1;
+    w->searching = true;
+    atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
+    __atomic_store_n(&s->workers[i], w, __ATOMIC_RELEASE);
+    atomic_store_explicit(&s->n_started, i + 1, memory_order_release);
+    // Signals belong to the threads that wait for outcomes.
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&w->thread, NULL, worker_main, w);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (err)
+        nosi_fatal("cannot start a worker thread: %s", strerror(err));
+}
+
+static NOS_NOINLINE void notify_slow(Sched *s)
+{
+    pthread_mutex_lock(&s->idle_mutex);
+    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) > 0) {
+        atomic_fetch_sub_explicit(&s->n_sleeping, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
+        s->wake_tokens++;
+        pthread_cond_signal(&s->idle_cond);
+    } else if (atomic_load_explicit(&s->n_started, memory_order_relaxed) < s->n_workers &&
+               !atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        start_worker_locked(s);
+    }
+    pthread_mutex_unlock(&s->idle_mutex);
+}
+
+static void notify(Sched *s)
+{
+    // seq_cst fence: our push comes before these loads. Pairs with the fence in sleep_worker.
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&s->n_searching, memory_order_relaxed) == 0 &&
+        (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) > 0 ||
+         atomic_load_explicit(&s->n_started, memory_order_relaxed) < s->n_workers))
+        notify_slow(s);
+}
+
+void nosi_idle_recheck(Sched *s)
+{
+    pthread_mutex_lock(&s->idle_mutex);
+    pthread_cond_broadcast(&s->idle_cond);
+    pthread_mutex_unlock(&s->idle_mutex);
+}
+
+void nosi_runq_push(Sched *s, Proc *p)
+{
+    Worker *w = nosi_worker;
+    runq_put(w && w->sched == s ? &w->q : &s->inject, p);
+    notify(s);
+}
+
+void nosi_runq_push_next(Sched *s, Proc *p)
+{
+    Worker *w = nosi_worker;
+    if (!w || w->sched != s || s->seeded || w->next_streak >= MAX_NEXT_STREAK) {
+        nosi_runq_push(s, p);
+        return;
+    }
+    Proc *before = w->next;
+    w->next = p;
+    if (before)
+        nosi_runq_push(s, before);
+}
+
+/* ---- deadlock
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void finish_call_locked(Sched *s, SchedCall *c, Outcome o) // under call_mutex; takes o
+{
+    for (SchedCall **at = &s->calls; *at; at = &(*at)->next)
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
+    if (c->proc)
+        c->proc->call = NULL;
+    c->proc = NULL;
+    c->outcome = o;
+    c->completed = true;
+    sem_post(&c->done);
+}
+
+/* All workers sleep, nothing is queued, no timer runs, no operation is pending. Under idle_mutex:
+ * nobody gets up. */
+static void deadlock(Sched *s)
+{
+    pthread_mutex_lock(&s->call_mutex);
+    while (s->calls) {
+        SchedCall *c = s->calls;
+        finish_call_locked(
+            s, c, (Outcome){.kind = EXIT_DEADLOCK, .text = nosi_report_deadlock(s, c->proc)});
+    }
+    pthread_mutex_unlock(&s->call_mutex);
+}
+
+static bool
+is_deadlock(Sched *s) // under idle_mutex, called by a worker that counts itself as sleeping
+{
+    uint32_t started = atomic_load_explicit(&s->n_started, memory_order_relaxed);
+    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) != started)
+        return false;
+    // The count first, then the queues: whoever lowers the count has queued before (release in
+    // nosi_io_end).
+    if (atomic_load_explicit(&s->io_pending, memory_order_acquire) != 0)
+        return false;
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&s->next_deadline, memory_order_relaxed) == UINT64_MAX &&
+           !any_work(s);
+}
+
+/* ---- idling
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static struct timespec to_timespec(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
+                             .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+static void set_searching(Worker *w, bool on)
+{
+    if (w->searching == on)
+        return;
+    w->searching = on;
+    if (on)
+        atomic_fetch_add_explicit(&w->sched->n_searching, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&w->sched->n_searching, 1, memory_order_relaxed);
+}
+
+/* Sleeps until there may be work. Returns as a searching worker. */
+static void sleep_worker(Worker *w)
+{
+    Sched *s = w->sched;
+    bool counted = true; // in n_sleeping
+
+    pthread_mutex_lock(&s->idle_mutex);
+    set_searching(w, false);
+    atomic_fetch_add_explicit(&s->n_sleeping, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); // pairs with the fence in notify
+    while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        if (s->wake_tokens) {
+            s->wake_tokens--;
+            counted = false; // whoever gave the token moved us to n_searching
+            w->searching = true;
+            break;
+        }
+        if (any_work(s))
+            break;
+        uint64_t deadline = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
+        if (s->seeded && deadline != UINT64_MAX &&
+            atomic_load_explicit(&s->io_pending, memory_order_relaxed) == 0) {
+            atomic_store_explicit(&s->logical_ns, deadline,
+                                  memory_order_relaxed); // nothing else can happen before
+            break;
+        }
+        if (is_deadlock(s))
+            deadlock(s);
+        // Every sleeper watches the earliest timer. One would do, but then it had to be told about
+        // earlier ones.
+        struct timespec t = to_timespec(deadline);
+        if (deadline == UINT64_MAX || s->seeded)
+            pthread_cond_wait(&s->idle_cond, &s->idle_mutex);
+        else if (pthread_cond_timedwait(&s->idle_cond, &s->idle_mutex, &t) == ETIMEDOUT &&
+                 !s->wake_tokens)
+            break;
+    }
+    if (counted) {
+        atomic_fetch_sub_explicit(&s->n_sleeping, 1, memory_order_relaxed);
+        set_searching(w, true);
+    }
+    pthread_mutex_unlock(&s->idle_mutex);
+}
+
+static bool check_timers(Sched *s)
+{
+    uint64_t next = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
+    if (next == UINT64_MAX)
+        return false;
+    uint64_t now = nosi_sched_now(s);
+    return now >= next && nosi_timers_fire(s, now);
+}
+
+static Proc *look_everywhere(Worker *w)
+{
+    Sched *s = w->sched;
+    Proc *p;
+    if ((p = runq_take(&w->q, s->seeded ? &w->rng : NULL)) || (p = runq_steal(&s->inject, &w->q)))
+        return p;
+    if (check_timers(s) && (p = runq_take(&w->q, s->seeded ? &w->rng : NULL)))
+        return p;
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
+    uint32_t start = s->seeded
+                         ? 0
+                         : (uint32_t)nosi_rng_next(
+                               &w->rng); // how often an idle worker looks is no part of a replay
+    for (uint32_t i = 0; i < n; i++) {
+        Worker *victim = worker_at(s, (start + i) % n);
+        if (victim && victim != w && (p = runq_steal(&victim->q, &w->q)))
+            return p;
+    }
+    return NULL;
+}
+
+static Proc *find_work(Worker *w)
+{
+    Sched *s = w->sched;
+    Proc *p = w->next;
+
+    if (p) {
+        w->next = NULL;
+        w->next_streak++;
+        return p;
+    }
+    w->next_streak = 0;
+    if (w->tick % INJECT_TICKS == 0 && (p = runq_take(&s->inject, NULL)))
+        goto found;
+    if ((p = look_everywhere(w)))
+        goto found;
+    while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        // At most half of the workers search at a time: more only get in each other's way.
+        if (s->n_workers > 1 &&
+            (w->searching ||
+             2 * atomic_load_explicit(&s->n_searching, memory_order_relaxed) < s->n_workers)) {
+            set_searching(w, true);
+            uint64_t until = nosi_sched_now(s) + SPIN_NS;
+            do {
+                for (int i = 0; i < 20; i++)
+                    spin_pause();
+                if ((p = look_everywhere(w)))
+                    goto found;
+            } while (nosi_sched_now(s) < until);
+        }
+        sleep_worker(w);
+        if ((p = look_everywhere(w)))
+            goto found;
+    }
+    return NULL;
+found:
+    if (w->searching) {
+        set_searching(w, false);
+        // Pairs with the fence in notify: a pusher that relied on our searching is seen now.
+        atomic_thread_fence(memory_order_seq_cst);
+        if (any_work(s)) // more where this came from: get the next one up
+            notify(s);
+    }
+    return p;
+}
+
+/* ---- running
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void shrink_stack(Proc *p)
+{
+    const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
+    size_t used = (size_t)(p->base - p->stack) + f->n_regs,
+           have = (size_t)(p->stack_end - p->stack);
+    if (have <= 4096 || used > have / 8)
+        return;
+    have = have / 4;
+    size_t high = NOS_MIN((size_t)(p->stack_high - p->stack), have);
+    ptrdiff_t base = p->base - p->stack;
+    p->stack = nosi_realloc(p->stack, have * sizeof *p->stack);
+    p->base = p->stack + base;
+    p->stack_end = p->stack + have;
+    p->stack_high = p->stack + high;
+}
+
+static void run_one(Worker *w, Proc *p)
+{
+    Sched *s = w->sched;
+    int32_t budget = s->seeded ? (int32_t)(nosi_rng_next(&w->rng) % 1000 + 1) : SLICE_BUDGET;
+    // Relaxed: claims look at the state with read-modify-writes, and RUNNING only makes them fail.
+    uint64_t state = atomic_load_explicit(&p->state, memory_order_relaxed);
+    atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNING,
+                          memory_order_relaxed);
+again:;
+    RunResult r = s->options.run_slice(p, budget);
+    int32_t used = budget - p->budget;
+    p->reductions += used > 0 ? (uint32_t)used : 1;
+    if (s->seeded)
+        atomic_fetch_add_explicit(&s->logical_ns, (uint64_t)(used > 0 ? used : 1) * 20,
+                                  memory_order_relaxed);
+    w->tick++;
+    switch (r) {
+    case RUN_YIELD:
+        if (check_timers(s) || w->next || any_work(s) ||
+            atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+            shrink_stack(p);
+            state = atomic_load_explicit(&p->state, memory_order_relaxed);
+            atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNABLE,
+                                  memory_order_relaxed);
+            nosi_runq_push(s, p);
+            return;
+        }
+        goto again; // nobody else wants the worker
+    case RUN_PARKED:
+        shrink_stack(p);
+        // A signal that came while it ran found nothing to claim: claim it ourselves. seq_cst pairs
+        // with nosi_signal: it sets the signal, then looks at the state; we announced, and look at
+        // the signals.
+        if (atomic_load_explicit(&p->signals, memory_order_seq_cst) && nosi_claim(p, 0, WAKE_ANY))
+            nosi_claim_finish(p, false);
+        nosi_park_release(p);
+        break;
+    case RUN_EXITED:
+        nosi_proc_exit(p);
+        break;
+    }
+    if (w->tick % TIMER_TICKS == 0)
+        check_timers(s);
+}
+
+static void *worker_main(void *arg)
+{
+    Worker *w = arg;
+    nosi_worker = w;
+    for (Proc *p;
+         !atomic_load_explicit(&w->sched->stop, memory_order_relaxed) && (p = find_work(w));)
+        run_one(w, p);
+    return NULL;
+}
+
+/* ---- calls from outside
+ * -------------------------------------------------------------------------------------- */
+
+void nosi_outcome_free(Outcome *o)
+{
+    nosi_fragment_free(o->value);
+    nosi_trace_free(o->trace);
+    nosi_free(o->text);
+    *o = (Outcome){0};
+}
+
+static Outcome outcome_of(Proc *p)
+{
+    Outcome o = {.kind = (ExitKind)p->exit_kind};
+    if (o.kind == EXIT_VALUE) {
+        o.value = nosi_fragment_copy(p->exc); // the result
+    } else if (o.kind == EXIT_EXCEPTION) {
+        o.value = nosi_fragment_copy(p->exc);
+        o.text = nosi_report_uncaught(p);
+        o.trace = p->exc_trace;
+        p->exc_trace = NULL;
+    } else {
+        o.text = nosi_report_uncaught(p);
+    }
+    return o;
+}
+
+void nosi_call_complete(Sched *s, Proc *p)
+{
+    // p->call is set before p first runs and cleared under the mutex: NULL here means that nobody
+    // waits, or no longer.
+    if (!__atomic_load_n(&p->call, __ATOMIC_RELAXED))
+        return;
+    Outcome mine = outcome_of(p); // not under the mutex: it may take long
+    pthread_mutex_lock(&s->call_mutex);
+    if (p->call) {
+        finish_call_locked(s, p->call, mine);
+        mine = (Outcome){0};
+    }
+    pthread_mutex_unlock(&s->call_mutex);
+    nosi_outcome_free(&mine);
+}
+
+static void calls_end(Sched *s, ExitKind kind, int code)
+{
+    pthread_mutex_lock(&s->call_mutex);
+    while (s->calls)
+        finish_call_locked(s, s->calls, (Outcome){.kind = kind, .code = code});
+    pthread_mutex_unlock(&s->call_mutex);
+}
+
+void nosi_calls_crash(Sched *s, Proc *p)
+{
+    pthread_mutex_lock(&s->call_mutex);
+    while (s->calls)
+        finish_call_locked(s, s->calls, outcome_of(p));
+    pthread_mutex_unlock(&s->call_mutex);
+}
+
+void nosi_sched_exit(Sched *s, int code)
+{
+    calls_end(s, EXIT_CODE, code);
+}
+
+void nosi_sched_interrupt(Sched *s)
+{
+    calls_end(s, EXIT_INTERRUPTED, 0);
+}
+
+/* The call that SIGINT ends; the flag says that it did. */
+static _Atomic(SchedCall *) sigint_call;
+static volatile sig_atomic_t sigint_seen;
+
+static void on_sigint(int sig)
+{
+    (void)sig;
+    SchedCall *c =
+        atomic_load_explicit(&sigint_call, memory_order_acquire); // pairs with the release in call
+    sigint_seen = 1;
+    if (c)
+        sem_post(&c->done);
+}
+
+static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
+{
+    SchedCall c = {0};
+    Func *f =
+        atomic_load_explicit(&func->current, memory_order_acquire); // pairs with nosi_func_publish
+    if (!f || f->n_params != 0 || f->takes_self)
+        return (Outcome){.kind = EXIT_EXCEPTION,
+                         .text = nosi_strdup("Runtime error: Panic: function is not callable")};
+    sem_init(&c.done, 0, 0);
+    Proc *p = nosi_proc_new(s, 0);
+    nosi_proc_start_call(p, f);
+    c.serial = p->serial;
+    c.proc = p;
+    p->call = &c;
+    // Counts as pending until the process is queued: a worker that is just falling asleep would
+    // otherwise see a call without anything to run, and report a deadlock.
+    nosi_io_begin(s);
+    pthread_mutex_lock(&s->call_mutex);
+    c.next = s->calls;
+    s->calls = &c;
+    pthread_mutex_unlock(&s->call_mutex);
+    nosi_pid_add(s, p);
+    nosi_runq_push(s, p);
+    nosi_io_end(s);
+    struct sigaction act = {.sa_handler = on_sigint}, old;
+    if (take_sigint) {
+        sigint_seen = 0;
+        atomic_store_explicit(&sigint_call, &c, memory_order_release);
+        sigaction(SIGINT, &act, &old);
+    }
+    for (;;) {
+        sem_wait(&c.done); // also returns early with EINTR
+        pthread_mutex_lock(&s->call_mutex);
+        bool completed = c.completed;
+        pthread_mutex_unlock(&s->call_mutex);
+        if (completed)
+            break;
+        if (take_sigint && sigint_seen)
+            calls_end(s, EXIT_INTERRUPTED, 0);
+    }
+    if (take_sigint) {
+        sigaction(SIGINT, &old, NULL);
+        atomic_store_explicit(&sigint_call, NULL, memory_order_release);
+    }
+    sem_destroy(&c.done);
+    if (c.outcome.kind == EXIT_DEADLOCK || c.outcome.kind == EXIT_INTERRUPTED)
+        nosi_signal(s, c.serial, c.outcome.kind == EXIT_DEADLOCK ? SIGNAL_KILL : SIGNAL_INTERRUPT);
+    return c.outcome;
+}
+
+Outcome nosi_sched_call(Sched *s, FuncCell *func)
+{
+    return call(s, func, false);
+}
+
+Outcome nosi_sched_run(Sched *s, FuncCell *main)
+{
+    return call(s, main, true);
+}
+
+/* ---- life
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+Sched *nosi_sched_new(const SchedOptions *o)
+{
+    Sched *s = nosi_alloc_aligned(64, sizeof *s);
+    const char *seed = getenv("NOS_SCHED_SEED");
+    pthread_condattr_t attr;
+
+    memset(s, 0, sizeof *s);
+    s->options = *o;
+    if (seed && *seed)
+        s->options.seed = strtoull(seed, NULL, 10);
+    s->seeded = s->options.seed != 0;
+    if (!s->options.max_depth)
+        s->options.max_depth = DEFAULT_MAX_DEPTH;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    s->n_workers = o->n_workers ? o->n_workers : cores > 0 ? (uint32_t)cores : 1;
+    s->n_workers = s->seeded ? 1 : NOS_MIN(s->n_workers, (uint32_t)MAX_WORKERS);
+    atomic_init(&s->next_serial, 1);
+    atomic_init(&s->next_ref, 1);
+    atomic_init(&s->next_deadline, UINT64_MAX);
+    atomic_init(&s->logical_ns, 1);
+    pthread_mutex_init(&s->idle_mutex, NULL);
+    pthread_mutex_init(&s->call_mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle_cond, &attr);
+    pthread_condattr_destroy(&attr);
+    return s;
+}
+
+static void stop_mvars(Proc *p, void *ctx)
+{
+    (void)ctx;
+    nosi_mvars_exit(p);
+}
+
+static void collect(Proc *p, void *ctx)
+{
+    Proc **list = ctx;
+    p->call = (SchedCall *)(void *)*list; // the table's links are still needed: chain through a
+                                          // field that is free now
+    *list = p;
+}
+
+void nosi_sched_free(Sched *s)
+{
+    Proc *all = NULL;
+
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->idle_mutex);
+    atomic_store_explicit(&s->stop, true, memory_order_relaxed);
+    pthread_cond_broadcast(&s->idle_cond);
+    pthread_mutex_unlock(&s->idle_mutex);
+    for (uint32_t i = 0; i < atomic_load(&s->n_started); i++)
+        pthread_join(s->workers[i]->thread, NULL);
+    nosi_pid_each(s, stop_mvars, NULL);
+    nosi_pid_each(s, collect, &all);
+    for (Proc *p = all, *next; p; p = next) {
+        next = (Proc *)(void *)p->call;
+        if (nosi_io_process_exit)
+            nosi_io_process_exit(p);
+        nosi_links_free(p->links);
+        nosi_proc_free(p);
+    }
+    for (uint32_t i = 0; i < atomic_load(&s->n_started); i++) {
+        Worker *w = s->workers[i];
+        nosi_spares_free(w->spare);
+        nosi_free(w->q.ring);
+        nosi_free(w);
+    }
+    for (Proc *batch = s->stash, *next; batch; batch = next) {
+        next = (Proc *)(void *)batch->call;
+        nosi_spares_free(batch);
+    }
+    nosi_free(s->inject.ring);
+    vec_free(&s->timers);
+    nosi_pid_free(s);
+    nosi_free(s->first_crash);
+    pthread_mutex_destroy(&s->idle_mutex);
+    pthread_mutex_destroy(&s->call_mutex);
+    pthread_cond_destroy(&s->idle_cond);
+    nosi_free(s);
+}

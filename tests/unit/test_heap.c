@@ -1,0 +1,285 @@
+/* test_heap.c -- the collector loses nothing, changes nothing, and gives memory back. */
+#include <time.h>
+
+#include "tests/unit/test.h"
+
+#include "tests/unit/heap_util.h"
+
+static void random_graph(uint64_t seed, int steps, int check_every)
+{
+    Heap h;
+    Regs g;
+    regs_init(&g);
+    nosi_heap_init(&h, walk_regs, &g);
+    for (int i = 0; i < steps; i++) {
+        random_step(&h, &g, &seed);
+        if (i % check_every == 0) {
+            uint64_t before = regs_fingerprint(&g);
+            nosi_heap_collect(&h, rnd(&seed) % 3 == 0);
+            nosi_heap_verify(&h);
+            CHECK(regs_fingerprint(&g) == before);
+        }
+        if (i % 5000 == 4999) // keep the graph from growing for ever
+            for (int j = 0; j < N_REGS; j++)
+                if (rnd(&seed) % 4)
+                    g.r[j] = VALUE_UNIT;
+    }
+    nosi_heap_verify(&h);
+    nosi_heap_free(&h);
+}
+
+TEST(random_graphs_survive)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        random_graph(seed, SCALED(20000), 211);
+}
+
+TEST(random_graphs_survive_stress)
+{
+    nosi_gc_stress = true;
+    random_graph(99, 4000, 97);
+}
+
+// Adopted fragments, foreign fragments that are adopted later, imports: mixed into a random graph.
+TEST(fragments_mix_with_generations)
+{
+    uint64_t seed = 5;
+    for (int round = 0; round < 2; round++) {
+        Heap h;
+        Regs g;
+        Fragment *queued = NULL;
+        uint64_t queued_print = 0;
+        nosi_gc_stress = round == 1;
+        regs_init(&g);
+        nosi_heap_init(&h, walk_regs, &g);
+        for (int i = 0; i < (round ? 2000 : SCALED(20000)); i++) {
+            random_step(&h, &g, &seed);
+            if (i % 16 == 0) {
+                Value v = g.r[rnd(&seed) % N_REGS];
+                uint64_t print = fingerprint(v);
+                Fragment *f = nosi_fragment_copy(v);
+                CHECK(fingerprint(v) == print);
+                CHECK(fingerprint(f->root) == print);
+                int dst = (int)(rnd(&seed) % N_REGS);
+                switch (rnd(&seed) % 3) {
+                case 0:
+                    g.r[dst] = VALUE_UNIT;
+                    g.r[dst] = nosi_heap_adopt(&h, f);
+                    break;
+                case 1:
+                    CHECK(nosi_heap_import(&h, f, &g.r[dst]));
+                    CHECK(fingerprint(f->root) == print);
+                    nosi_fragment_free(f);
+                    break;
+                default: // stays foreign for a while, is referred to from everywhere, then joins
+                    if (queued) {
+                        Value root = queued->root;
+                        CHECK(fingerprint(root) == queued_print);
+                        Fragment *q = queued;
+                        queued = NULL;
+                        nosi_heap_adopt(&h, q);
+                    }
+                    queued = f;
+                    queued_print = print;
+                    g.r[dst] = f->root;
+                    break;
+                }
+            }
+            // Mutation of a queued message would be seen by its print: leave those registers out of
+            // the fun.
+            if (queued)
+                queued_print = fingerprint(queued->root);
+            if (i % 101 == 0) {
+                uint64_t before = regs_fingerprint(&g);
+                nosi_heap_collect(&h, rnd(&seed) % 4 == 0);
+                nosi_heap_verify(&h);
+                CHECK(regs_fingerprint(&g) == before);
+            }
+            if (i % 400 == 399)
+                for (int j = 0; j < N_REGS; j++)
+                    if (rnd(&seed) % 8)
+                        g.r[j] = VALUE_UNIT;
+        }
+        if (queued)
+            nosi_heap_adopt(&h, queued);
+        nosi_heap_free(&h);
+    }
+}
+
+static Value build_list(Heap *h, int64_t n)
+{
+    Value list = VALUE_NIL;
+    ROOT(h, list);
+    for (int64_t i = 0; i < n; i++) {
+        CHECK(nosi_heap_reserve(h, CONS_WORDS));
+        list = nosi_cons_nogc(h, value_small(i), list);
+    }
+    UNROOT(h);
+    return list;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+TEST(a_100_mb_list_is_quick)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    double t0 = now();
+    Value list = build_list(&h, SCALED(6500000));
+    double t1 = now();
+    ROOT(&h, list);
+    nosi_heap_collect(&h, true);
+    double t2 = now();
+    nosi_heap_collect(&h, false);
+    nosi_heap_collect(&h, true);
+    double t3 = now();
+    int64_t want = SCALED(6500000);
+    for (Value x = list; value_is_cons(x); x = value_tail(x))
+        CHECK(value_small_int(value_head(x)) == --want);
+    CHECK_EQ(want, 0);
+    fprintf(stderr, "build %.3f s, major %.3f s, minor + major %.3f s; %d minor, %d major\n",
+            t1 - t0, t2 - t1, t3 - t2, (int)h.n_minor, (int)h.n_major);
+    double t4 = now();
+    Fragment *f = nosi_fragment_copy(list);
+    double t5 = now();
+    CHECK_EQ(f->words, 2 * SCALED(6500000));
+    fprintf(stderr, "message copy %.3f s\n", t5 - t4);
+    nosi_fragment_free(f);
+    CHECK(SLOW_BUILD || t2 - t0 < 3);
+    list = VALUE_NIL;
+    UNROOT(&h);
+    nosi_heap_collect(&h, true);
+    CHECK(nosi_heap_live_words(&h) < 100);
+    nosi_heap_free(&h);
+}
+
+TEST(small_garbage_costs_little)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    double t0 = now();
+    for (int i = 0; i < 20000000; i++) {
+        CHECK(nosi_heap_reserve(&h, FLOAT_WORDS));
+        nosi_float_nogc(&h, i);
+    }
+    fprintf(stderr, "20M floats %.3f s, %d minor, target %zu\n", now() - t0, (int)h.n_minor,
+            h.young_target);
+    CHECK(h.young_target <= 1 << 15);
+    CHECK(h.old_words == 0);
+    nosi_heap_free(&h);
+}
+
+TEST(old_variable_assigned_in_a_loop)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    Value cell = VALUE_UNIT, cell2 = VALUE_UNIT;
+    ROOT(&h, cell);
+    ROOT(&h, cell2);
+    for (int k = 0; k < 2; k++) {
+        CHECK(nosi_heap_reserve(&h, 2));
+        Object *o = nosi_heap_take_nogc(&h, OBJ_CELL, 0, 1);
+        o->word[0] = value_small(0).bits;
+        *(k ? &cell2 : &cell) = value_object(o);
+    }
+    nosi_heap_collect(&h, true);
+    nosi_heap_collect(&h, true);
+    double sum = 0;
+    for (int i = 1; i <= 1000000; i++) {
+        CHECK(nosi_heap_reserve(&h, 2 * FLOAT_WORDS));
+        nosi_heap_write(&h, (Value *)&value_obj(cell)->word[0], nosi_float_nogc(&h, i));
+        nosi_heap_write(&h, (Value *)&value_obj(cell2)->word[0], nosi_float_nogc(&h, i));
+        sum += value_float(obj_value(value_obj(cell), 0));
+    }
+    CHECK(sum == 500000500000.0);
+    CHECK(h.cap_remembered < 1000);
+    UNROOT(&h);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
+TEST(limit_is_honoured)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    h.max_words = 100000;
+    Value list = VALUE_NIL;
+    ROOT(&h, list);
+    int n = 0;
+    while (nosi_heap_reserve(&h, CONS_WORDS)) {
+        list = nosi_cons_nogc(&h, value_small(n++), list);
+        CHECK(n < 60000);
+    }
+    CHECK(n > 20000);
+    CHECK(!nosi_heap_reserve(&h, (size_t)1 << 60));
+    // Garbage does not count.
+    list = VALUE_NIL;
+    for (int i = 0; i < 1000000; i++) {
+        CHECK(nosi_heap_reserve(&h, CONS_WORDS));
+        nosi_cons_nogc(&h, value_small(n++), VALUE_NIL);
+    }
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
+TEST(large_reserves_and_objects)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    Value keep = VALUE_NIL;
+    ROOT(&h, keep);
+    for (uint32_t n = 1000; n < 3000000; n = n * 3 + 1) {
+        CHECK(nosi_heap_reserve(&h, n + 1 + 2));
+        Object *o = nosi_heap_take_nogc(&h, OBJ_TUPLE, 0, n);
+        for (uint32_t i = 0; i < n; i++)
+            o->word[i] = value_small(i).bits;
+        keep = nosi_cons_nogc(&h, value_object(o), keep);
+        build_list(&h, 1000);
+    }
+    uint64_t print = fingerprint(keep);
+    for (int i = 0; i < 6; i++) {
+        nosi_heap_collect(&h, i % 2);
+        nosi_heap_verify(&h);
+    }
+    CHECK(fingerprint(keep) == print);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
+TEST(an_idle_heap_is_tiny)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    CHECK(h.base == NULL);
+    CHECK(nosi_heap_reserve(&h, 3));
+    CHECK((h.young_end - h.base) * 8 <= 256);
+    nosi_heap_free(&h);
+    CHECK(sizeof(Heap) <= 320);
+}
+
+TEST(offheap_memory_is_collected_and_freed)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    // 1 GB of garbage strings behind a tiny heap must not pile up.
+    for (int i = 0; i < 1000; i++) {
+        size_t n = 1 << 20;
+        CHECK(nosi_heap_reserve_bytes(&h, LSTRING_WORDS + 1, n));
+        StrBlob *b = nosi_blob_new(n);
+        b->used = n;
+        Object *o = nosi_heap_take_nogc(&h, OBJ_LSTRING, 0, LSTRING_WORDS);
+        memset(o->word, 0, LSTRING_WORDS * 8);
+        o->word[LSTRING_BLOB] = (uint64_t)(uintptr_t)b;
+        o->word[LSTRING_BYTES] = n;
+        nosi_heap_add_offheap_nogc(&h, o, n);
+        CHECK(h.offheap_bytes < 10 << 20);
+    }
+    nosi_heap_collect(&h, true);
+    CHECK(h.offheap_bytes == 0 && !h.offheap_old && !h.offheap_young);
+    nosi_heap_free(&h);
+}

@@ -1,0 +1,435 @@
+/* bi_core.c -- forms as values, output, text, equality, reflection. */
+#include "vm/builtins/bi.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "vm/builtins/builtins.h"
+#include "vm/data/array.h"
+#include "vm/data/bytes.h"
+#include "vm/util/utf8.h"
+
+/* ---- shared helpers
+ * ---------------------------------------------------------------------------------------------- */
+
+Value bi_string(Proc *p, const char *s, size_t n)
+{
+    Value v;
+    return OK_OR_NOMEM(nosi_string_new(&p->heap, s, n, &v), v);
+}
+
+Value bi_text(Proc *p, StrBuf *text)
+{
+    Value v = bi_string(p, text->s ? text->s : "", text->n);
+    nosi_strbuf_free(text);
+    return v;
+}
+
+Value bi_panic_text(Proc *p, StrBuf *text)
+{
+    Heap *h = &p->heap;
+    Value pair[2] = {VALUE_UNIT, VALUE_UNIT}, exc;
+    ROOT_ARRAY(h, pair, 2);
+    bool ok = nosi_string_cstr(h, "Panic", &pair[0]) &&
+              nosi_string_new(h, text->s ? text->s : "", text->n, &pair[1]) &&
+              nosi_tuple_new(h, pair, 2, &exc);
+    UNROOT(h);
+    nosi_strbuf_free(text);
+    return ok ? nosi_throw(p, exc) : nosi_out_of_memory(p);
+}
+
+bool bi_has_impl(uint32_t type_id, ImplSlot slot)
+{
+    TypeDesc *t = nosi_typedesc(type_id);
+    // Acquire pairs with the store that adds an implementation.
+    return t && atomic_load_explicit(&t->impl[slot], memory_order_acquire);
+}
+
+static FuncCell *impl_of(Value v, ImplSlot slot)
+{
+    TypeDesc *t = nosi_typedesc(nosi_type_of(v));
+    return t ? atomic_load_explicit(&t->impl[slot], memory_order_acquire) : NULL; // see bi_has_impl
+}
+
+bool bi_needs_user_show(Value v)
+{
+    ValueVec parts = {0};
+    if (value_is_string(v) || value_is_small(v))
+        return false;
+    nosi_show_pending(v, &parts);
+    bool any = parts.n != 0;
+    vec_free(&parts);
+    return any;
+}
+
+/* ---- forms as values
+ * --------------------------------------------------------------------------------------------- */
+
+Value nosi_bi_throw(Proc *p, Value *args)
+{
+    return nosi_throw(p, args[0]);
+}
+
+Value nosi_bi_panic(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    if (bi_needs_user_show(args[0]) && nosi_lib_funcs[LIB_PANIC_USER])
+        return nosi_trap(p, nosi_lib_funcs[LIB_PANIC_USER], 1, args);
+    nosi_show(&text, args[0], SHOW_TOP, NULL);
+    return bi_panic_text(p, &text);
+}
+
+Value nosi_bi_self(Proc *p, Value *args)
+{
+    (void)args;
+    return value_pid(p->serial);
+}
+
+Value nosi_bi_send(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    nosi_send(p, value_payload(args[0]), args[1]);
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_spawn(Proc *p, Value *args)
+{
+    return nosi_spawn(p, args[0], SPAWN_PLAIN);
+}
+Value nosi_bi_spawn_link(Proc *p, Value *args)
+{
+    return nosi_spawn(p, args[0], SPAWN_LINK);
+}
+Value nosi_bi_spawn_monitor(Proc *p, Value *args)
+{
+    return nosi_spawn(p, args[0], SPAWN_MONITOR);
+}
+
+Value nosi_bi_assert_type(Proc *p, Value *args)
+{
+    (void)p;
+    return args[0]; // the checker has done the work
+}
+
+/* ---- output --------------------------------------------------------------------------------- */
+
+/* One value is one piece of output: other processes' lines do not get into it. */
+static void put(FILE *f, const char *s, size_t n, bool newline)
+{
+    if (f == stderr) {
+        fflush(stdout); // in the order in which it was printed
+        StrBuf line = {0};
+        nosi_strbuf_add(&line, s, n);
+        if (newline)
+            nosi_strbuf_putc(&line, '\n');
+        fwrite(nosi_strbuf_cstr(&line), 1, line.n, stderr);
+        nosi_strbuf_free(&line);
+        return;
+    }
+    flockfile(f);
+    fwrite(s, 1, n, f);
+    if (newline)
+        putc_unlocked('\n', f);
+    funlockfile(f);
+}
+
+static Value output(Proc *p, Value *args, FILE *f, bool newline, LibFunc user)
+{
+    StrBuf text = {0};
+    const char *s;
+    size_t n;
+    if (value_is_string(args[0])) {
+        nosi_string_view(args[0], &s, &n);
+        put(f, s, n, newline);
+        return VALUE_UNIT;
+    }
+    if (bi_needs_user_show(args[0]) && nosi_lib_funcs[user])
+        return nosi_trap(p, nosi_lib_funcs[user], 1, args);
+    nosi_show(&text, args[0], SHOW_TOP, NULL);
+    put(f, nosi_strbuf_cstr(&text), text.n, newline);
+    nosi_strbuf_free(&text);
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_println(Proc *p, Value *args)
+{
+    return output(p, args, stdout, true, LIB_PRINTLN_USER);
+}
+Value nosi_bi_print(Proc *p, Value *args)
+{
+    return output(p, args, stdout, false, LIB_PRINT_USER);
+}
+Value nosi_bi_eprintln(Proc *p, Value *args)
+{
+    return output(p, args, stderr, true, LIB_EPRINTLN_USER);
+}
+Value nosi_bi_eprint(Proc *p, Value *args)
+{
+    return output(p, args, stderr, false, LIB_EPRINT_USER);
+}
+
+void nosi_stdout_flush(void)
+{
+    fflush(stdout);
+}
+
+Value nosi_bi_flush_stdout(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    nosi_stdout_flush();
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_flush_stderr(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_inspect(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    WANT_STRING(1);
+    if (bi_needs_user_show(args[0]) && nosi_lib_funcs[LIB_INSPECT_USER])
+        return nosi_trap(p, nosi_lib_funcs[LIB_INSPECT_USER], 2, args);
+    nosi_strbuf_puts(&text, "[inspect] ");
+    nosi_show(&text, args[1], SHOW_TOP, NULL);
+    nosi_strbuf_puts(&text, ": ");
+    nosi_show(&text, args[0], SHOW_TOP, NULL);
+    put(stdout, nosi_strbuf_cstr(&text), text.n, true);
+    nosi_strbuf_free(&text);
+    return VALUE_UNIT;
+}
+
+/* ---- text ----------------------------------------------------------------------------------- */
+
+/* Calls the library with the parts of args[0] that have a user Show. */
+static Value show_user(Proc *p, Value *args, ValueVec *parts)
+{
+    Heap *h = &p->heap;
+    Value list;
+    if (parts->n == 1 && value_same(parts->at[0], args[0])) { // itself
+        FuncCell *f = impl_of(args[0], IMPL_SHOW);
+        vec_free(parts);
+        return nosi_trap(p, f, 1, args);
+    }
+    Value *values = parts->at;
+    ROOT_ARRAY(h, values, parts->n);
+    bool ok = nosi_list_from_array(h, values, parts->n, VALUE_NIL, &list);
+    UNROOT(h);
+    vec_free(parts);
+    if (!ok)
+        return nosi_out_of_memory(p);
+    return nosi_trap(p, nosi_lib_funcs[LIB_SHOW_USER], 2, (Value[]){args[0], list});
+}
+
+static Value show_small(Proc *p, int64_t i)
+{
+    char digits[24], *end = digits + sizeof digits, *d = end;
+    uint64_t x = i < 0 ? -(uint64_t)i : (uint64_t)i;
+    do
+        *--d = (char)('0' + x % 10);
+    while (x /= 10);
+    if (i < 0)
+        *--d = '-';
+    return bi_string(p, d, (size_t)(end - d));
+}
+
+Value nosi_bi_show(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    ValueVec parts = {0};
+    if (value_is_string(args[0]))
+        return args[0];
+    if (value_is_small(args[0]))
+        return show_small(p, value_small_int(args[0]));
+    nosi_show_pending(args[0], &parts);
+    if (parts.n && nosi_lib_funcs[LIB_SHOW_USER])
+        return show_user(p, args, &parts);
+    vec_free(&parts);
+    nosi_show(&text, args[0], SHOW_TOP, NULL);
+    return bi_text(p, &text);
+}
+
+Value nosi_bi_call_show(Proc *p, Value *args)
+{
+    FuncCell *f = impl_of(args[0], IMPL_SHOW);
+    return f ? nosi_trap(p, f, 1, args) : nosi_bi_show(p, args);
+}
+
+Value nosi_bi_show_with(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    WANT_LIST(1);
+    size_t n = nosi_list_length(&p->heap, NULL, args[1]);
+    Value *texts = nosi_alloc((n + 1) * sizeof *texts);
+    nosi_list_to_array(args[1], texts, n);
+    for (size_t i = 0; i < n; i++)
+        if (!value_is_string(texts[i])) {
+            Value got = texts[i];
+            nosi_free(texts);
+            return nosi_type_error(p, "String", got);
+        }
+    ShowUser user = {texts, n};
+    nosi_show(&text, args[0], SHOW_TOP, &user);
+    nosi_free(texts);
+    return bi_text(p, &text);
+}
+
+/* ---- equality, order, copies
+ * ---------------------------------------------------------------------------------------- */
+
+Value nosi_bi_hash(Proc *p, Value *args)
+{
+    FuncCell *f = impl_of(args[0], IMPL_HASH);
+    if (f)
+        return nosi_trap(p, f, 1, args);
+    return bi_int(p, (int64_t)nosi_hash(args[0]));
+}
+
+Value nosi_bi_copy(Proc *p, Value *args)
+{
+    Value v = args[0];
+    FuncCell *f = impl_of(v, IMPL_COPY);
+    if (f)
+        return nosi_trap(p, f, 1, args);
+    if (!value_is_pointer(v) || value_is_string(v) || value_is_bytes(v) || nosi_is_number(v))
+        return v;
+    // What a message does: mutable things inside are duplicated, sharing is preserved.
+    return nosi_heap_adopt(&p->heap, nosi_fragment_copy(v));
+}
+
+Value nosi_bi_assert(Proc *p, Value *args)
+{
+    WANT_BOOL(0);
+    return value_is_true(args[0]) ? VALUE_UNIT : nosi_panic(p, "Assertion failed");
+}
+
+Value nosi_bi_assert_message(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    WANT_BOOL(0);
+    if (value_is_true(args[0]))
+        return VALUE_UNIT;
+    nosi_strbuf_puts(&text, "Assertion failed: ");
+    nosi_show(&text, args[1], SHOW_TOP, NULL);
+    return bi_panic_text(p, &text);
+}
+
+Value nosi_bi_assert_failed(Proc *p, Value *args)
+{
+    StrBuf text = {0};
+    ShowMode mode = SHOW_TOP;
+    for (int i = 0; i < 2; i++) // a text is quoted, so that "" != " " can be read
+        if (value_is_string(args[i]) || value_is_imm_kind(args[i], IMM_CHAR))
+            mode = SHOW_NESTED;
+    nosi_strbuf_puts(&text, "Assertion failed: ");
+    nosi_show(&text, args[0], mode, NULL);
+    nosi_strbuf_puts(&text, " != ");
+    nosi_show(&text, args[1], mode, NULL);
+    return bi_panic_text(p, &text);
+}
+
+Value nosi_bi_assert_eq(Proc *p, Value *args)
+{
+    Pending pending = {0};
+    bool equal = nosi_equal(args[0], args[1], &pending);
+    bool ask = equal && pending.n && nosi_lib_funcs[LIB_ASSERT_EQ_USER];
+    vec_free(&pending);
+    if (ask)
+        return nosi_trap(p, nosi_lib_funcs[LIB_ASSERT_EQ_USER], 2, args);
+    return equal ? VALUE_UNIT : nosi_bi_assert_failed(p, args);
+}
+
+/* Order of the arguments; false: *out is the native's result instead (user code, or not
+ * comparable). */
+static bool order(Proc *p, Value *args, LibFunc user, const char *name, CmpResult *r, Value *out)
+{
+    Pending pending = {0};
+    *r = nosi_compare(args[0], args[1], &pending);
+    bool ask = pending.n && nosi_lib_funcs[user];
+    vec_free(&pending);
+    if (ask)
+        *out = nosi_trap(p, nosi_lib_funcs[user], 2, args);
+    else if (*r == CMP_UNORDERED)
+        *out = nosi_panic(p, "%s: values are not comparable", name);
+    return !ask && *r != CMP_UNORDERED;
+}
+
+Value nosi_bi_compare(Proc *p, Value *args)
+{
+    CmpResult r;
+    Value v;
+    if (!order(p, args, LIB_COMPARE_USER, "Compare", &r, &v))
+        return v;
+    return value_small(r == CMP_NAN ? 0 : (int64_t)r);
+}
+
+static bool is_nan(Value v)
+{
+    double d;
+    return nosi_num_to_double(v, &d) && d != d;
+}
+
+Value nosi_bi_min(Proc *p, Value *args)
+{
+    CmpResult r;
+    Value v;
+    if (value_is_small(args[0]) && value_is_small(args[1]))
+        return value_small_int(args[1]) < value_small_int(args[0]) ? args[1] : args[0];
+    if (!order(p, args, LIB_MIN_USER, "Lt", &r, &v))
+        return v;
+    if (r == CMP_NAN)
+        return is_nan(args[0]) ? args[1] : args[0];
+    return r == CMP_GREATER ? args[1] : args[0];
+}
+
+Value nosi_bi_max(Proc *p, Value *args)
+{
+    CmpResult r;
+    Value v;
+    if (value_is_small(args[0]) && value_is_small(args[1]))
+        return value_small_int(args[1]) > value_small_int(args[0]) ? args[1] : args[0];
+    if (!order(p, args, LIB_MAX_USER, "Gt", &r, &v))
+        return v;
+    if (r == CMP_NAN)
+        return is_nan(args[0]) ? args[1] : args[0];
+    return r == CMP_LESS ? args[1] : args[0];
+}
+
+/* ---- reflection ----------------------------------------------------------------------------- */
+
+Value nosi_bi_type_of(Proc *p, Value *args)
+{
+    const char *s = nosi_type_kind_name(args[0]);
+    return bi_string(p, s, strlen(s));
+}
+
+Value nosi_bi_tag_of(Proc *p, Value *args)
+{
+    const char *s = value_is_variant(args[0]) ? nosi_shape_of(args[0])->name : "";
+    return bi_string(p, s, strlen(s));
+}
+
+/* length of whatever has one (the predicate Len of the checker). */
+Value nosi_bi_length(Proc *p, Value *args)
+{
+    Value v = args[0];
+    if (value_is_list(v))
+        return value_small((int64_t)nosi_list_length(&p->heap, nosi_list_cursor(p), v));
+    if (value_is_string(v))
+        return value_small((int64_t)nosi_string_length(v));
+    if (value_is_tuple(v))
+        return value_small((int64_t)nosi_tuple_size(v));
+    if (value_is_map(v) || value_is_set(v))
+        return value_small((int64_t)nosi_map_size(v));
+    if (value_is_array(v))
+        return value_small((int64_t)nosi_array_length(v));
+    if (value_is_bytes(v))
+        return value_small((int64_t)nosi_bytes_length(v));
+    if (value_is_kind(v, OBJ_BUFFER))
+        return nosi_bi_buffer_length(p, args);
+    return nosi_type_error(p, "List, String, Tuple, or Array", v);
+}

@@ -1,0 +1,268 @@
+/* bi_map.c -- Map, and what it shares with Set (bi_set.c): keys whose equality user code decides.
+ */
+#include "vm/builtins/bi_map.h"
+
+/* Numbers of operations that the library passes through __mapUser. */
+typedef Value OpFn(Proc *p, Value *args, MapQuery *q);
+
+static Value bad_key(Proc *p, const MapQuery *q)
+{
+    if (value_is_absent(q->bad))
+        return nosi_throw_kind(p, "TypeError", "expected pair, got something else");
+    return nosi_type_error(p, "hashable type", q->bad);
+}
+
+Value bi_map_failed(Proc *p, Value *args, unsigned n_args, MapOperation op, MapStatus status,
+                    MapQuery *q)
+{
+    if (status == MAP_BAD_KEY || status == MAP_NOMEM || q->match != MATCH_EQUAL) {
+        vec_free(&q->candidates);
+        return status == MAP_BAD_KEY ? bad_key(p, q) : nosi_out_of_memory(p);
+    }
+    // Some stored keys are equal if user Eq says so: the library asks it and comes back with
+    // __mapOp.
+    Heap *h = &p->heap;
+    Value list = VALUE_NIL, triple;
+    Value *pairs = q->candidates.n ? &q->candidates.at[0].a : NULL;
+    uint32_t n = q->candidates.n;
+    Value items[3] = {args[0], args[1], n_args > 2 ? args[2] : VALUE_UNIT};
+    ROOT_ARRAY(h, pairs, 2 * (size_t)n);
+    ROOT_ARRAY(h, items, 3);
+    ROOT(h, list);
+    bool ok = nosi_tuple_new(h, items, 3, &triple);
+    if (ok) {
+        ROOT(h, triple);
+        ok = nosi_heap_reserve(h, (size_t)n * CONS_WORDS);
+        UNROOT(h);
+    }
+    for (uint32_t i = n; ok && i-- > 0;)
+        list = nosi_cons_nogc(h, pairs[2 * i + 1], list);
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    vec_free(&q->candidates);
+    if (!ok)
+        return nosi_out_of_memory(p);
+    return nosi_trap(p, nosi_lib_funcs[LIB_MAP_USER], 3, (Value[]){value_small(op), triple, list});
+}
+
+/* ---- single keys ---------------------------------------------------------------------------- */
+
+static Value map_insert(Proc *p, Value *args, MapQuery *q)
+{
+    Value v = VALUE_UNIT;
+    WANT_MAP(0);
+    MapStatus st = nosi_map_insert(&p->heap, args[0], args[1], args[2], q, &v);
+    return st == MAP_OK ? v : bi_map_failed(p, args, 3, MAPDO_INSERT, st, q);
+}
+
+static Value map_remove(Proc *p, Value *args, MapQuery *q)
+{
+    Value v = VALUE_UNIT;
+    WANT_MAP(0);
+    MapStatus st = nosi_map_remove(&p->heap, args[0], args[1], q, &v);
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_REMOVE, st, q);
+}
+
+/* The value of a key or VALUE_ABSENT in *out; otherwise what the native returns. */
+static bool find(Proc *p, Value *args, unsigned n_args, MapOperation op, MapQuery *q, Value *out)
+{
+    if (!value_is_map(args[0])) {
+        *out = nosi_type_error(p, "Map", args[0]);
+        return false;
+    }
+    if (q->match == MATCH_NONE) {
+        *out = VALUE_ABSENT;
+        return true;
+    }
+    MapStatus st = nosi_map_get(args[0], args[1], q, out);
+    if (st != MAP_OK)
+        *out = bi_map_failed(p, args, n_args, op, st, q);
+    return st == MAP_OK;
+}
+
+static Value no_key(Proc *p, Value key, const char *kind, const char *before)
+{
+    StrBuf text = {0};
+    nosi_show(&text, key, SHOW_NESTED, NULL);
+    Value v = nosi_throw_kind(p, kind, "%skey %s not found", before, nosi_strbuf_cstr(&text));
+    nosi_strbuf_free(&text);
+    return v;
+}
+
+static Value map_get(Proc *p, Value *args, MapQuery *q)
+{
+    Value v;
+    if (!find(p, args, 2, MAPDO_GET, q, &v))
+        return v;
+    return value_is_absent(v) ? no_key(p, args[1], "KeyNotFound", "") : v;
+}
+
+static Value map_get_or_throw(Proc *p, Value *args, MapQuery *q)
+{
+    Value v;
+    if (!find(p, args, 2, MAPDO_GET_OR_THROW, q, &v))
+        return v;
+    return value_is_absent(v) ? no_key(p, args[1], "Panic", "Map.getOrThrow: ") : v;
+}
+
+static Value map_get_or(Proc *p, Value *args, MapQuery *q)
+{
+    Value v;
+    if (!find(p, args, 3, MAPDO_GET_OR, q, &v))
+        return v;
+    return value_is_absent(v) ? args[2] : v;
+}
+
+static Value map_lookup(Proc *p, Value *args, MapQuery *q)
+{
+    Value v;
+    if (!find(p, args, 2, MAPDO_LOOKUP, q, &v))
+        return v;
+    if (value_is_absent(v))
+        return nosi_none();
+    return OK_OR_NOMEM(nosi_some(&p->heap, v, &v), v);
+}
+
+static Value map_contains(Proc *p, Value *args, MapQuery *q)
+{
+    Value v;
+    if (!find(p, args, 2, MAPDO_CONTAINS, q, &v))
+        return v;
+    return value_bool(!value_is_absent(v));
+}
+
+#define MAP_NATIVE(name)                                                                      \
+    Value nosi_bi_##name(Proc *p, Value *args)                                                \
+    {                                                                                         \
+        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE}; \
+        return name(p, args, &q);                                                             \
+    }
+MAP_NATIVE(map_insert)
+MAP_NATIVE(map_remove)
+MAP_NATIVE(map_get)
+MAP_NATIVE(map_get_or_throw)
+MAP_NATIVE(map_get_or)
+MAP_NATIVE(map_lookup)
+MAP_NATIVE(map_contains)
+
+Value nosi_bi_map_op(Proc *p, Value *args) // operation, collection, key, value, found
+{
+    static OpFn *const ops[MAPDO__COUNT] = {
+        [MAPDO_INSERT] = map_insert,
+        [MAPDO_REMOVE] = map_remove,
+        [MAPDO_GET] = map_get,
+        [MAPDO_GET_OR_THROW] = map_get_or_throw,
+        [MAPDO_GET_OR] = map_get_or,
+        [MAPDO_LOOKUP] = map_lookup,
+        [MAPDO_CONTAINS] = map_contains,
+        [MAPDO_SET_INSERT] = bi_set_insert,
+        [MAPDO_SET_REMOVE] = bi_set_remove,
+        [MAPDO_SET_CONTAINS] = bi_set_contains,
+    };
+    WANT_INT(0);
+    WANT_BOOL(4);
+    int64_t op = value_int(args[0]);
+    bool found = value_is_true(args[4]);
+    if (op < 0 || op >= MAPDO__COUNT)
+        return nosi_panic(p, "__mapOp: bad operation");
+    if (!found && (op == MAPDO_REMOVE || op == MAPDO_SET_REMOVE))
+        return args[1];
+    MapQuery q = {.match = found ? MATCH_SAME : MATCH_NONE};
+    return ops[op](p, args + 1, &q);
+}
+
+/* ---- whole maps ----------------------------------------------------------------------------- */
+
+Value nosi_bi_map_empty(Proc *p, Value *args)
+{
+    (void)args;
+    if (!nosi_reserve(p, MAP_EMPTY_WORDS))
+        return VALUE_THROWN;
+    return nosi_map_empty_nogc(&p->heap);
+}
+
+Value nosi_bi_map_size(Proc *p, Value *args)
+{
+    WANT_MAP(0);
+    return value_small((int64_t)nosi_map_size(args[0]));
+}
+
+Value nosi_bi_map_is_empty(Proc *p, Value *args)
+{
+    WANT_MAP(0);
+    return value_bool(nosi_map_size(args[0]) == 0);
+}
+
+static Value part(Proc *p, Value *args, MapPart which)
+{
+    Value v;
+    WANT_MAP(0);
+    return OK_OR_NOMEM(nosi_map_to_list(&p->heap, args[0], which, &v), v);
+}
+
+Value nosi_bi_map_keys(Proc *p, Value *args)
+{
+    return part(p, args, MAP_KEYS);
+}
+Value nosi_bi_map_values(Proc *p, Value *args)
+{
+    return part(p, args, MAP_VALUES);
+}
+Value nosi_bi_map_to_list(Proc *p, Value *args)
+{
+    return part(p, args, MAP_PAIRS);
+}
+
+Value bi_map_whole(Proc *p, LibFunc user, unsigned n, const Value *args, MapStatus st, MapQuery *q,
+                   Value result)
+{
+    vec_free(&q->candidates);
+    switch (st) {
+    case MAP_OK:
+        return result;
+    case MAP_NEED_USER:
+        return nosi_trap(p, nosi_lib_funcs[user], n, args);
+    case MAP_BAD_KEY:
+        return bad_key(p, q);
+    default:
+        return nosi_out_of_memory(p);
+    }
+}
+
+Value nosi_bi_map_from_list(Proc *p, Value *args)
+{
+    Value v = VALUE_UNIT;
+    MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_LITERAL] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    WANT_LIST(0);
+    MapStatus st = nosi_map_from_list(&p->heap, args[0], &q, &v);
+    return bi_map_whole(p, LIB_MAP_LITERAL, 1, args, st, &q, v);
+}
+
+static Value combine(Proc *p, Value *args, MapOp op)
+{
+    Value v = VALUE_UNIT;
+    MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_COMBINE_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    WANT_MAP(0);
+    WANT_MAP(1);
+    MapStatus st = nosi_map_combine(&p->heap, op, args[0], args[1], &q, &v);
+    return bi_map_whole(p, LIB_MAP_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]},
+                        st, &q, v);
+}
+
+Value nosi_bi_map_union(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_UNION);
+}
+Value nosi_bi_map_merge(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_MERGE);
+}
+Value nosi_bi_map_intersection(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_INTERSECTION);
+}
+Value nosi_bi_map_difference(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_DIFFERENCE);
+}

@@ -1,0 +1,349 @@
+/* bi_process.c -- processes, names for them, the program's end, Runtime and Gc. */
+#include "vm/builtins/bi.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "vm/util/hashmap.h"
+#include "vm/util/vec.h"
+
+static Value ints(Proc *p, const int64_t *x, size_t n)
+{
+    Value v[4], out;
+    Heap *h = &p->heap;
+    if (!nosi_reserve(p, n * INT64_WORDS + n + 1))
+        return VALUE_THROWN;
+    for (size_t i = 0; i < n; i++)
+        v[i] = nosi_int_nogc(h, x[i]);
+    out = nosi_tuple_nogc(h, v, n);
+    return out;
+}
+
+/* ---- time and end --------------------------------------------------------------------------- */
+
+Value nosi_bi_sleep(Proc *p, Value *args)
+{
+    WANT_INT(0);
+    return nosi_sleep(p, value_int(args[0]));
+}
+
+Value nosi_bi_exit(Proc *p, Value *args)
+{
+    WANT_INT(0);
+    fflush(stdout);
+    nosi_park(p, PROC_IO); // for ever
+    nosi_sched_exit(p->sched, (int)value_int(args[0]));
+    return VALUE_PARKED;
+}
+
+Value nosi_bi_process_yield(Proc *p, Value *args)
+{
+    (void)args;
+    nosi_process_yield(p);
+    return VALUE_UNIT;
+}
+
+/* ---- introspection -------------------------------------------------------------------------- */
+
+Value nosi_bi_vm_stats(Proc *p, Value *args)
+{
+    (void)args;
+    SchedStats s = nosi_sched_stats(p->sched);
+    return ints(p, (int64_t[]){(int64_t)s.spawned, (int64_t)s.exited, (int64_t)s.active}, 3);
+}
+
+Value nosi_bi_process_all(Proc *p, Value *args)
+{
+    (void)args;
+    return nosi_process_all(p);
+}
+
+Value nosi_bi_process_alive(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    return value_bool(nosi_process_alive(p->sched, value_payload(args[0])));
+}
+
+Value nosi_bi_process_time(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    return bi_int(p, nosi_process_time(p->sched, value_payload(args[0])));
+}
+
+Value nosi_bi_process_info(Proc *p, Value *args)
+{
+    static const char *const texts[PROC__COUNT] = {
+#define PROCSTATE(name, text) [PROC_##name] = text,
+#include "sched/procstate.def"
+#undef PROCSTATE
+    };
+    WANT_PID(0);
+    uint64_t serial = value_payload(args[0]);
+    ProcInfo info = nosi_process_info(p, serial);
+    const char *status = serial == p->serial ? "running"
+                         : info.alive        ? texts[info.state]
+                                             : "exited";
+    Heap *h = &p->heap;
+    Value v[3];
+    if (!nosi_reserve(p, STRING_MAX_WORDS + 2 * INT64_WORDS + 4))
+        return VALUE_THROWN;
+    v[0] = nosi_string_short_nogc(h, status, strlen(status));
+    v[1] = nosi_int_nogc(h, info.alive ? (int64_t)info.mailbox : 0);
+    v[2] = nosi_int_nogc(h, info.alive ? (int64_t)info.uptime_ms : 0);
+    return nosi_tuple_nogc(h, v, 3);
+}
+
+/* ---- kill, links, monitors ------------------------------------------------------------------ */
+
+Value nosi_bi_process_kill(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    return value_bool(nosi_process_kill(p, value_payload(args[0])));
+}
+
+Value nosi_bi_process_link(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    nosi_process_link(p, value_payload(args[0]));
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_process_unlink(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    nosi_process_unlink(p, value_payload(args[0]));
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_process_monitor(Proc *p, Value *args)
+{
+    WANT_PID(0);
+    return nosi_process_monitor(p, value_payload(args[0]));
+}
+
+Value nosi_bi_process_demonitor(Proc *p, Value *args)
+{
+    WANT_REF(0);
+    nosi_process_demonitor(p, value_payload(args[0]));
+    return VALUE_UNIT;
+}
+
+Value nosi_bi_process_trap_exit(Proc *p, Value *args)
+{
+    WANT_BOOL(0);
+    nosi_process_trap_exit(p, value_is_true(args[0]));
+    return VALUE_UNIT;
+}
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+/* Nothing tells the table when a process ends: an entry whose process is dead counts as free and is
+ * replaced or dropped when somebody comes across it. Pids are never reused, so it cannot come to
+ * mean another process. */
+typedef struct NameEntry {
+    char *name; // owned
+    size_t n;
+    uint64_t serial;
+    Sched *sched;
+} NameEntry;
+static pthread_mutex_t names_mutex = PTHREAD_MUTEX_INITIALIZER;
+static VEC(NameEntry) names; // under names_mutex; few, so searched linearly
+
+static NameEntry *find_name_locked(Sched *s, Value name)
+{
+    for (uint32_t i = 0; i < names.n;) {
+        NameEntry *e = &names.at[i];
+        if (e->sched == s && !nosi_process_alive(s, e->serial)) {
+            nosi_free(e->name);
+            *e = vec_pop(&names);
+            continue;
+        }
+        if (e->sched == s && nosi_string_equal_bytes(name, e->name, e->n))
+            return e;
+        i++;
+    }
+    return NULL;
+}
+
+Value nosi_bi_process_register(Proc *p, Value *args)
+{
+    const char *s;
+    size_t n;
+    WANT_STRING(0);
+    WANT_PID(1);
+    uint64_t serial = value_payload(args[1]);
+    bool ok = false;
+    pthread_mutex_lock(&names_mutex);
+    if (!find_name_locked(p->sched, args[0]) && nosi_process_alive(p->sched, serial)) {
+        nosi_string_view(args[0], &s, &n);
+        NameEntry e = {nosi_alloc(n + 1), n, serial, p->sched};
+        memcpy(e.name, s, n);
+        vec_push(&names, e);
+        ok = true;
+    }
+    pthread_mutex_unlock(&names_mutex);
+    return value_bool(ok);
+}
+
+Value nosi_bi_process_unregister(Proc *p, Value *args)
+{
+    WANT_STRING(0);
+    pthread_mutex_lock(&names_mutex);
+    NameEntry *e = find_name_locked(p->sched, args[0]);
+    if (e) {
+        nosi_free(e->name);
+        *e = vec_pop(&names);
+    }
+    pthread_mutex_unlock(&names_mutex);
+    return value_bool(e != NULL);
+}
+
+Value nosi_bi_process_whereis(Proc *p, Value *args)
+{
+    WANT_STRING(0);
+    pthread_mutex_lock(&names_mutex);
+    NameEntry *e = find_name_locked(p->sched, args[0]);
+    uint64_t serial = e ? e->serial : 0;
+    pthread_mutex_unlock(&names_mutex);
+    if (!e)
+        return nosi_none();
+    if (!nosi_reserve(p, VARIANT1_WORDS))
+        return VALUE_THROWN;
+    return nosi_some_nogc(&p->heap, value_pid(serial));
+}
+
+/* ---- Runtime -------------------------------------------------------------------------------- */
+
+Value nosi_bi_runtime_is_interactive(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    return value_bool(getenv("NOSTOS_INTERACTIVE") != NULL);
+}
+
+Value nosi_bi_runtime_thread_count(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    return value_small(NOS_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+}
+
+Value nosi_bi_runtime_uptime_ms(Proc *p, Value *args)
+{
+    (void)args;
+    return value_small(NOS_MAX(nosi_process_time(p->sched, 1), 0)); // process 1 is main
+}
+
+Value nosi_bi_runtime_memory_kb(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%*d %ld", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return value_small((int64_t)pages * (sysconf(_SC_PAGESIZE) / 1024));
+}
+
+Value nosi_bi_runtime_peak_memory_kb(Proc *p, Value *args)
+{
+    struct rusage u;
+    (void)p;
+    (void)args;
+    getrusage(RUSAGE_SELF, &u);
+    return value_small(u.ru_maxrss);
+}
+
+Value nosi_bi_runtime_pid(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    return value_small(getpid());
+}
+
+Value nosi_bi_runtime_load_avg(Proc *p, Value *args)
+{
+    double load[3] = {0, 0, 0};
+    Value v[3];
+    (void)args;
+    if (getloadavg(load, 3) < 0)
+        load[0] = load[1] = load[2] = 0;
+    if (!nosi_reserve(p, 3 * FLOAT_WORDS + 4))
+        return VALUE_THROWN;
+    for (int i = 0; i < 3; i++)
+        v[i] = nosi_float_nogc(&p->heap, load[i]);
+    return nosi_tuple_nogc(&p->heap, v, 3);
+}
+
+Value nosi_bi_runtime_num_threads(Proc *p, Value *args)
+{
+    char line[128];
+    int n = 1;
+    (void)p;
+    (void)args;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "Threads: %d", &n) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return value_small(n);
+}
+
+Value nosi_bi_runtime_workers(Proc *p, Value *args)
+{
+    (void)args;
+    return value_small(nosi_sched_stats(p->sched).workers);
+}
+
+Value nosi_bi_runtime_set_workers(Proc *p, Value *args)
+{
+    WANT_INT(0);
+    if (value_int(args[0]) < 1)
+        return nosi_panic(p, "Runtime.setWorkers: at least 1");
+    return VALUE_UNIT; // the scheduler's number is fixed at start (--threads)
+}
+
+Value nosi_bi_runtime_blocking_threads(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    const char *s = getenv("UV_THREADPOOL_SIZE");
+    int n = s ? atoi(s) : 4;
+    return value_small(NOS_MIN(NOS_MAX(n, 1), 1024));
+}
+
+/* ---- Gc ------------------------------------------------------------------------------------- */
+
+static int64_t live_words(const Heap *h)
+{
+    return (int64_t)(h->old_words + (size_t)(h->top - h->base));
+}
+
+Value nosi_bi_gc_collect(Proc *p, Value *args)
+{
+    (void)args;
+    int64_t before = live_words(&p->heap);
+    nosi_heap_collect(&p->heap, true);
+    int64_t live = live_words(&p->heap);
+    return ints(p, (int64_t[]){NOS_MAX(before - live, 0), live}, 2);
+}
+
+Value nosi_bi_gc_stats(Proc *p, Value *args)
+{
+    const Heap *h = &p->heap;
+    (void)args;
+    int64_t live = live_words(h);
+    // words_allocated is brought up to date by a collection; what was taken since counts too.
+    int64_t allocated = NOS_MAX((int64_t)h->words_allocated, live);
+    return ints(
+        p,
+        (int64_t[]){live, allocated, (int64_t)h->words_freed, (int64_t)(h->n_minor + h->n_major)},
+        4);
+}

@@ -1,0 +1,121 @@
+/* bi_set.c -- Set. */
+#include "vm/builtins/bi_map.h"
+
+Value bi_set_insert(Proc *p, Value *args, MapQuery *q)
+{
+    Value v = VALUE_UNIT;
+    WANT_SET(0);
+    MapStatus st = nosi_set_insert(&p->heap, args[0], args[1], q, &v);
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_SET_INSERT, st, q);
+}
+
+Value bi_set_remove(Proc *p, Value *args, MapQuery *q)
+{
+    Value v = VALUE_UNIT;
+    WANT_SET(0);
+    MapStatus st = nosi_set_remove(&p->heap, args[0], args[1], q, &v);
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_SET_REMOVE, st, q);
+}
+
+Value bi_set_contains(Proc *p, Value *args, MapQuery *q)
+{
+    bool has = false;
+    WANT_SET(0);
+    if (q->match == MATCH_NONE)
+        return VALUE_FALSE;
+    MapStatus st = nosi_set_contains(args[0], args[1], q, &has);
+    return st == MAP_OK ? value_bool(has) : bi_map_failed(p, args, 2, MAPDO_SET_CONTAINS, st, q);
+}
+
+#define SET_NATIVE(name)                                                                      \
+    Value nosi_bi_##name(Proc *p, Value *args)                                                \
+    {                                                                                         \
+        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE}; \
+        return bi_##name(p, args, &q);                                                        \
+    }
+SET_NATIVE(set_insert)
+SET_NATIVE(set_remove)
+SET_NATIVE(set_contains)
+
+Value nosi_bi_set_empty(Proc *p, Value *args)
+{
+    (void)args;
+    if (!nosi_reserve(p, MAP_EMPTY_WORDS))
+        return VALUE_THROWN;
+    return nosi_set_empty_nogc(&p->heap);
+}
+
+Value nosi_bi_set_size(Proc *p, Value *args)
+{
+    WANT_SET(0);
+    return value_small((int64_t)nosi_map_size(args[0]));
+}
+
+Value nosi_bi_set_is_empty(Proc *p, Value *args)
+{
+    WANT_SET(0);
+    return value_bool(nosi_map_size(args[0]) == 0);
+}
+
+Value nosi_bi_set_to_list(Proc *p, Value *args)
+{
+    Value v;
+    WANT_SET(0);
+    return OK_OR_NOMEM(nosi_map_to_list(&p->heap, args[0], MAP_KEYS, &v), v);
+}
+
+Value nosi_bi_set_from_list(Proc *p, Value *args)
+{
+    Value v = VALUE_UNIT;
+    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_LITERAL] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    WANT_LIST(0);
+    MapStatus st = nosi_set_from_list(&p->heap, args[0], &q, &v);
+    return bi_map_whole(p, LIB_SET_LITERAL, 1, args, st, &q, v);
+}
+
+static Value combine(Proc *p, Value *args, MapOp op)
+{
+    Value v = VALUE_UNIT;
+    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_COMBINE_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    WANT_SET(0);
+    WANT_SET(1);
+    MapStatus st = nosi_map_combine(&p->heap, op, args[0], args[1], &q, &v);
+    return bi_map_whole(p, LIB_SET_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]},
+                        st, &q, v);
+}
+
+Value nosi_bi_set_union(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_UNION);
+}
+Value nosi_bi_set_intersection(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_INTERSECTION);
+}
+Value nosi_bi_set_difference(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_DIFFERENCE);
+}
+Value nosi_bi_set_symmetric_difference(Proc *p, Value *args)
+{
+    return combine(p, args, MAPOP_SYMMETRIC);
+}
+
+Value nosi_bi_set_is_subset(Proc *p, Value *args)
+{
+    bool is = false;
+    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_SUBSET_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    WANT_SET(0);
+    WANT_SET(1);
+    MapStatus st = nosi_set_is_subset(args[0], args[1], &q, &is);
+    return bi_map_whole(p, LIB_SET_SUBSET_USER, 2, args, st, &q, value_bool(is));
+}
+
+Value nosi_bi_set_is_proper_subset(Proc *p, Value *args)
+{
+    WANT_SET(0);
+    WANT_SET(1);
+    if (nosi_map_size(args[0]) >= nosi_map_size(args[1]))
+        return VALUE_FALSE;
+    return nosi_bi_set_is_subset(p, args);
+}

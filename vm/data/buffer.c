@@ -1,0 +1,75 @@
+/* buffer.c -- see buffer.h. */
+#include "vm/data/buffer.h"
+
+#include "vm/data/string.h"
+#include "vm/util/alloc.h"
+
+bool nosi_buffer_new(Heap *h, Value *out)
+{
+    if (!nosi_heap_reserve_bytes(h, BUFFER_WORDS + 1, 0))
+        return false;
+    Object *o = nosi_heap_take_nogc(h, OBJ_BUFFER, 0, BUFFER_WORDS);
+    o->word[BUFFER_MEM] = o->word[BUFFER_LEN] = o->word[BUFFER_CAP] = 0;
+    nosi_heap_add_offheap_nogc(h, o, 0);
+    *out = value_object(o);
+    return true;
+}
+
+bool nosi_buffer_append(Heap *h, Value b, const char *s, size_t n)
+{
+    Object *o = value_obj(b);
+    size_t len = o->word[BUFFER_LEN], cap = o->word[BUFFER_CAP];
+    char *mem = (char *)(uintptr_t)o->word[BUFFER_MEM];
+    if (n > cap - len) {
+        size_t want = NOS_MAX(NOS_MAX(cap * 2, len + n), (size_t)64);
+        if (h->max_words && want / 8 > h->max_words)
+            return false;
+        char *grown = nosi_try_alloc(want);
+        if (!grown)
+            return false;
+        if (len)
+            memcpy(grown, mem, len);
+        if (n)
+            memcpy(grown + len, s, n); // before the free: s may lie in this buffer
+        nosi_free(mem);
+        h->offheap_bytes +=
+            want - cap; // the next constructor of a handle collects, if it became too much
+        o->word[BUFFER_MEM] = (uint64_t)(uintptr_t)grown;
+        o->word[BUFFER_CAP] = want;
+    } else if (n) {
+        memcpy(mem + len, s, n);
+    }
+    o->word[BUFFER_LEN] = len + n;
+    return true;
+}
+
+bool nosi_buffer_append_string(Heap *h, Value b, Value s)
+{
+    const char *p;
+    size_t n;
+    nosi_string_view(s, &p, &n);
+    return nosi_buffer_append(h, b, p, n);
+}
+
+void nosi_buffer_view(Value b, const char **bytes, size_t *n)
+{
+    const Object *o = value_obj(b);
+    *n = o->word[BUFFER_LEN];
+    *bytes = *n ? (const char *)(uintptr_t)o->word[BUFFER_MEM] : "";
+}
+
+void nosi_buffer_clear(Value b)
+{
+    value_obj(b)->word[BUFFER_LEN] = 0;
+}
+
+bool nosi_buffer_to_string(Heap *h, Value b, Value *out)
+{
+    const char *p;
+    size_t n;
+    nosi_buffer_view(b, &p, &n);
+    ROOT(h, b); // owns p
+    bool ok = nosi_string_new(h, p, n, out);
+    UNROOT(h);
+    return ok;
+}

@@ -1,0 +1,59 @@
+/* compare.h -- equality, ordering and hashing of arbitrary values (part 1, section 10).
+ *
+ * Iterative with work stacks in C memory; nothing here collects or calls language code. */
+#ifndef NOSI_COMPARE_H
+#define NOSI_COMPARE_H
+
+#include "vm/util/vec.h"
+#include "vm/value/shape.h"
+
+typedef struct ValuePair {
+    Value a, b;
+} ValuePair;
+
+/* Pairs for which user code must be asked (a VEC: vec_free it). Zero-initialise. The Values are
+ * valid until the next reserve: move them into registers or roots before running anything. */
+typedef struct Pending {
+    ValuePair *at;
+    uint32_t n, cap;
+} Pending;
+
+/* a == b. With `pending`, pairs whose type has a user Eq (IMPL_EQ; a and b themselves included) are
+ * taken as equal and appended: the answer is true only if user Eq also holds for all pairs
+ * appended. A false answer is final (the contents of pending do not matter then). NULL: structural
+ * rules throughout. Map keys are found by structure. */
+bool nosi_equal(Value a, Value b, Pending *pending);
+
+typedef enum CmpResult {
+    CMP_LESS = -1,
+    CMP_EQUAL,
+    CMP_GREATER,
+    CMP_NAN,       // same kinds, but a Float NaN decides: <, <=, >, >= are all false
+    CMP_UNORDERED, // Panic "Lt: values are not comparable"
+} CmpResult;
+
+/* Order of a and b. With `pending`, pairs of values whose type has a user ordering (IMPL_COMPARE,
+ * IMPL_LT ...) are appended in the order in which they matter and taken as equal; the result is
+ * what follows if all of them compare equal. So: ask user code pair by pair, the first one that is
+ * not equal decides, otherwise the result returned. */
+CmpResult nosi_compare(Value a, Value b, Pending *pending);
+
+/* Hash of any value: equal values hash alike. Values whose type has a user Eq contribute only their
+ * type. Depends on nosi_hash_seed. */
+uint64_t nosi_hash(Value v);
+extern uint64_t nosi_hash_seed; // set once at start (decision 27), before any value is hashed
+
+NOS_INLINE uint64_t nosi_hash_mix(uint64_t h, uint64_t x)
+{
+    h = (h ^ x) * 0x9FB21C651E98DF25u;
+    return h ^ (h >> 32);
+}
+
+/* Does any type at all implement one of the slots in `mask` (bit = ImplSlot)? Cheap enough before a
+ * traversal. */
+bool nosi_any_user_impl(uint32_t mask);
+/* Does v (deeply) contain a value whose type implements one of the slots in `mask` (bit =
+ * ImplSlot)? */
+bool nosi_has_user_impl(Value v, uint32_t mask);
+
+#endif

@@ -1,0 +1,264 @@
+/* list.c -- see list.h. */
+#include "vm/data/list.h"
+
+enum {
+    CHUNK = 512
+}; // cells per reserve: large enough to make the reserve free, small enough for a small heap
+
+/* ---- the cursor cache
+ * ---------------------------------------------------------------------------------------- */
+
+/* The entry for `list`, if there is one. Entries of an earlier epoch are dropped. */
+static struct ListCursorEntry *find(Heap *h, ListCursor *c, Value list)
+{
+    uint64_t epoch = nosi_heap_epoch(h);
+    if (c->epoch != epoch) {
+        memset(c, 0, sizeof *c);
+        c->epoch = epoch;
+        return NULL;
+    }
+    for (int i = 0; i < LIST_CURSORS; i++)
+        if (c->at[i].list == list.bits)
+            return &c->at[i];
+    return NULL;
+}
+
+static struct ListCursorEntry *enter(ListCursor *c, Value list)
+{
+    struct ListCursorEntry *e = &c->at[c->next++ % LIST_CURSORS];
+    *e = (struct ListCursorEntry){.list = list.bits, .cell = list.bits};
+    return e;
+}
+
+enum { WORTH_CACHING = 8 }; // steps
+
+size_t nosi_list_length(Heap *h, ListCursor *c, Value list)
+{
+    struct ListCursorEntry *e = c && value_is_cons(list) ? find(h, c, list) : NULL;
+    if (e && e->length)
+        return (size_t)e->length - 1;
+    size_t n = 0;
+    for (Value x = list; value_is_cons(x); x = value_tail(x))
+        n++;
+    if (c && n > WORTH_CACHING) {
+        if (!e)
+            e = enter(c, list);
+        e->length = n + 1;
+    }
+    return n;
+}
+
+bool nosi_list_nth(Heap *h, ListCursor *c, Value list, int64_t index, Value *out)
+{
+    if (index < 0)
+        return false;
+    struct ListCursorEntry *e = NULL;
+    uint64_t position = 0;
+    Value x = list;
+    if (c && index >= WORTH_CACHING && value_is_cons(list)) {
+        e = find(h, c, list);
+        if (!e)
+            e = enter(c, list);
+        if (e->length && (uint64_t)index >= e->length - 1)
+            return false;
+        if (e->position <= (uint64_t)index) {
+            position = e->position;
+            x.bits = e->cell;
+        }
+    }
+    while (position < (uint64_t)index && value_is_cons(x)) {
+        x = value_tail(x);
+        position++;
+    }
+    if (!value_is_cons(x))
+        return false;
+    if (e) {
+        e->position = position;
+        e->cell = x.bits;
+    }
+    *out = value_head(x);
+    return true;
+}
+
+bool nosi_list_drop(Value list, size_t index, Value *out)
+{
+    while (index && value_is_cons(list)) {
+        list = value_tail(list);
+        index--;
+    }
+    *out = list;
+    return index == 0;
+}
+
+/* ---- building
+ * ------------------------------------------------------------------------------------------------
+ */
+
+void nosi_list_push_nogc(Heap *h, Value *list, Value *last, Value item)
+{
+    Value cell = nosi_cons_nogc(h, item, VALUE_NIL);
+    if (value_is_nil(*last))
+        *list = cell;
+    else
+        nosi_heap_write(h, &value_cell(*last)[1], cell);
+    *last = cell;
+}
+
+Value nosi_list_from_array_nogc(Heap *h, const Value *items, size_t n, Value tail)
+{
+    if (n == 0)
+        return tail;
+    Value first = value_cons_at(h->top);
+    for (size_t i = 0; i < n; i++) // front to back in memory, so that walking is sequential
+        nosi_cons_nogc(h, items[i], i + 1 < n ? value_cons_at(h->top + 2) : tail);
+    return first;
+}
+
+bool nosi_list_from_array(Heap *h, const Value *items, size_t n, Value tail, Value *out)
+{
+    bool ok = true;
+    ROOT(h, tail);
+    while (n && ok) { // chunks from the end, each front to back
+        size_t k = n % CHUNK ? n % CHUNK : CHUNK;
+        ok = nosi_heap_reserve(h, k * CONS_WORDS);
+        if (ok)
+            tail = nosi_list_from_array_nogc(h, items + n - k, k, tail);
+        n -= k;
+    }
+    UNROOT(h);
+    *out = tail;
+    return ok;
+}
+
+/* Appends copies of at most `limit` elements of `from` to the list being built. *from ends up
+ * behind them. All three are roots. */
+static bool copy_cells(Heap *h, Value *from, uint64_t limit, Value *list, Value *last)
+{
+    while (limit && value_is_cons(*from)) {
+        if (!nosi_heap_reserve(h, CHUNK * CONS_WORDS))
+            return false;
+        Value x = *from;
+        for (int i = 0; i < CHUNK && limit && value_is_cons(x); i++, limit--) {
+            nosi_list_push_nogc(h, list, last, value_head(x));
+            x = value_tail(x);
+        }
+        *from = x;
+    }
+    return true;
+}
+
+bool nosi_list_append(Heap *h, Value a, Value b, Value *out)
+{
+    Value list = VALUE_NIL, last = VALUE_NIL;
+    if (!value_is_cons(a) || value_is_nil(b)) {
+        *out = value_is_cons(a) ? a : b;
+        return true;
+    }
+    ROOT(h, a);
+    ROOT(h, b);
+    ROOT(h, list);
+    ROOT(h, last);
+    bool ok = copy_cells(h, &a, UINT64_MAX, &list, &last);
+    if (ok)
+        nosi_heap_write(h, &value_cell(last)[1], b);
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    *out = list;
+    return ok;
+}
+
+bool nosi_list_take(Heap *h, Value a, int64_t n, Value *out)
+{
+    Value list = VALUE_NIL, last = VALUE_NIL;
+    ROOT(h, a);
+    ROOT(h, list);
+    ROOT(h, last);
+    bool ok = copy_cells(h, &a, n < 0 ? 0 : (uint64_t)n, &list, &last);
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    *out = list;
+    return ok;
+}
+
+bool nosi_list_set(Heap *h, Value a, size_t index, Value v, Value *out)
+{
+    Value list = VALUE_NIL, last = VALUE_NIL;
+    ROOT(h, a);
+    ROOT(h, v);
+    ROOT(h, list);
+    ROOT(h, last);
+    bool ok = copy_cells(h, &a, index, &list, &last) && nosi_heap_reserve(h, CONS_WORDS);
+    NOS_CHECK(!ok || value_is_cons(a));
+    if (ok && value_is_cons(a)) {
+        nosi_list_push_nogc(h, &list, &last, v);
+        nosi_heap_write(h, &value_cell(last)[1], value_tail(a));
+    }
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    UNROOT(h);
+    *out = list;
+    return ok;
+}
+
+bool nosi_list_append_reversed(Heap *h, Value a, Value b, Value *out)
+{
+    bool ok = true;
+    ROOT(h, a);
+    ROOT(h, b);
+    while (value_is_cons(a) && (ok = nosi_heap_reserve(h, CHUNK * CONS_WORDS)))
+        for (int i = 0; i < CHUNK && value_is_cons(a); i++) {
+            b = nosi_cons_nogc(h, value_head(a), b);
+            a = value_tail(a);
+        }
+    UNROOT(h);
+    UNROOT(h);
+    *out = b;
+    return ok;
+}
+
+bool nosi_list_reverse(Heap *h, Value list, Value *out)
+{
+    return nosi_list_append_reversed(h, list, VALUE_NIL, out);
+}
+
+bool nosi_list_range(Heap *h, int64_t from, int64_t to, Value *out)
+{
+    Value list = VALUE_NIL;
+    bool ok = true;
+    ROOT(h, list);
+    while (to > from && (ok = nosi_heap_reserve(h, CHUNK * (CONS_WORDS + INT64_WORDS))))
+        for (int i = 0; i < CHUNK && to > from; i++) {
+            Value x = nosi_int_nogc(h, --to);
+            list = nosi_cons_nogc(h, x, list);
+        }
+    UNROOT(h);
+    *out = list;
+    return ok;
+}
+
+bool nosi_list_replicate(Heap *h, int64_t n, Value v, Value *out)
+{
+    Value list = VALUE_NIL;
+    bool ok = true;
+    ROOT(h, v);
+    ROOT(h, list);
+    while (n > 0 && (ok = nosi_heap_reserve(h, CHUNK * CONS_WORDS)))
+        for (int i = 0; i < CHUNK && n > 0; i++, n--)
+            list = nosi_cons_nogc(h, v, list);
+    UNROOT(h);
+    UNROOT(h);
+    *out = list;
+    return ok;
+}
+
+size_t nosi_list_to_array(Value list, Value *out, size_t n)
+{
+    size_t i = 0;
+    for (; i < n && value_is_cons(list); list = value_tail(list))
+        out[i++] = value_head(list);
+    return i;
+}

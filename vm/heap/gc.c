@@ -1,0 +1,638 @@
+/* gc.c -- the generational copying collector of one process heap. Read heap.h for the memory
+ * picture.
+ *
+ * Runs only on the worker that owns the process and only at reserve points, so it needs no locks.
+ * One routine does both kinds of collection; they differ in what counts as from-space:
+ *
+ *   minor   the young block (below `mark`: promoted, above: copied to the new young block) and the
+ * adopted fragments major   also every old block (promoted again, which compacts them)
+ *
+ * Copying is Cheney's: to-space is its own work queue, nothing recurses. To-space mixes objects
+ * with headers and cells without; a word that ends in 111 is a header, anything else starts a cell.
+ * The spine of a list is copied in one run, so that its cells end up side by side.
+ *
+ * A slot of an old object that refers to the young generation after the collection, or to memory
+ * that is neither ours nor literal (a message that is still queued and may be adopted later), is in
+ * `remembered`. */
+#include "vm/heap/gc.h"
+
+#include <stdlib.h>
+
+#include "vm/heap/blob.h"
+#include "vm/heap/scan.h"
+#include "vm/util/alloc.h"
+#include "vm/util/vec.h"
+
+typedef struct Range {
+    uintptr_t lo, size;
+    bool promote;
+} Range;
+
+typedef struct Gc {
+    Heap *h;
+    bool major;
+    uintptr_t young_lo, young_size; // the young block's part of from-space
+    uintptr_t young_mark;
+    uintptr_t min, span;         // hull of `ranges`
+    Range *ranges;               // the rest of from-space, ascending
+    uint32_t n_ranges, last;     // last: where the last look-up hit
+    Value *to, *to_top, *to_end; // the new young block
+    OldBlock *old;               // current block for promotion = the last of `filled`
+    VEC(OldBlock *) filled; // blocks promoted into; minor: the first one is h->old if that had room
+    uint32_t scanned;       // filled[0 .. scanned) are done
+    OldBlock *spare;        // allocated beforehand, so that nothing can fail half-way
+    OldBlock *kept;         // minor: the old blocks as they were
+    Range *old_ranges;      // minor: the old blocks, ascending; built at first need
+    uint32_t n_old_ranges, last_old;
+    size_t promoted; // words
+    size_t n_roots;
+    size_t largest; // words of the largest object met
+} Gc;
+
+/* ---- memory of the spaces
+ * ------------------------------------------------------------------------------------ */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define QUARANTINE 0 // ASan has its own
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define QUARANTINE 0
+#endif
+#endif
+#ifndef QUARANTINE
+#define QUARANTINE (NOS_DEBUG >= 2)
+#endif
+
+void *nosi_gc_alloc_space(size_t bytes)
+{
+    return nosi_try_alloc(bytes);
+}
+
+void nosi_gc_free_space(void *p, size_t bytes)
+{
+#if QUARANTINE
+    // Under stress a stale pointer must meet nonsense: words that are no Value, and no header of
+    // any kind.
+    enum { KEEP = 32, KEEP_BYTES = 1 << 16 };
+    static _Thread_local void *kept[KEEP];
+    static _Thread_local unsigned next;
+    if (nosi_gc_stress && p && bytes <= KEEP_BYTES) {
+        memset(p, 0xDF, bytes);
+        nosi_free(kept[next % KEEP]);
+        kept[next++ % KEEP] = p;
+        return;
+    }
+#endif
+    (void)bytes;
+    nosi_free(p);
+}
+
+/* ---- ranges
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static int by_lo(const void *a, const void *b)
+{
+    const Range *x = a, *y = b;
+    return x->lo < y->lo ? -1 : x->lo > y->lo;
+}
+
+static uint32_t range_search(const Range *r, uint32_t n, uintptr_t p) // n = none
+{
+    uint32_t lo = 0, hi = n;
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        if (p < r[mid].lo)
+            hi = mid;
+        else if (p - r[mid].lo < r[mid].size)
+            return mid;
+        else
+            lo = mid + 1;
+    }
+    return n;
+}
+
+static NOS_NOINLINE const Range *find_range(Gc *g, uintptr_t p)
+{
+    uint32_t i = range_search(g->ranges, g->n_ranges, p);
+    if (i == g->n_ranges)
+        return NULL;
+    g->last = i;
+    return &g->ranges[i];
+}
+
+/* Where does p's object go? -1: it is not in from-space, 0: stays young, 1: is promoted. */
+NOS_INLINE int where(Gc *g, uintptr_t p)
+{
+    if (p - g->young_lo < g->young_size)
+        return p < g->young_mark;
+    if (p - g->min >= g->span)
+        return -1;
+    const Range *r = &g->ranges[g->last];
+    if (p - r->lo >= r->size) {
+        r = find_range(g, p);
+        if (!r)
+            return -1;
+    }
+    return r->promote;
+}
+
+static void collect_ranges(Gc *g)
+{
+    Heap *h = g->h;
+    uint32_t n = 0;
+
+    g->young_lo = (uintptr_t)h->base;
+    g->young_size = (uintptr_t)h->top - (uintptr_t)h->base;
+    g->young_mark = (uintptr_t)h->mark;
+    for (Fragment *f = h->frags; f; f = f->next)
+        n++;
+    if (g->major)
+        for (OldBlock *b = h->old; b; b = b->next)
+            n++;
+    if (!n)
+        return;
+    Range *r = g->ranges = nosi_alloc(n * sizeof *r);
+    for (Fragment *f = h->frags; f; f = f->next)
+        if (f->words)
+            *r++ = (Range){(uintptr_t)f->data, f->words * sizeof(Value), false};
+    if (g->major)
+        for (OldBlock *b = h->old; b; b = b->next)
+            if (b->top > b->data)
+                *r++ = (Range){(uintptr_t)b->data, (uintptr_t)b->top - (uintptr_t)b->data, true};
+    g->n_ranges = (uint32_t)(r - g->ranges);
+    if (!g->n_ranges)
+        return;
+    qsort(g->ranges, g->n_ranges, sizeof *r, by_lo);
+    g->min = g->ranges[0].lo;
+    g->span = r[-1].lo + r[-1].size - g->min;
+}
+
+/* ---- allocation in to-space
+ * ---------------------------------------------------------------------------------- */
+
+static bool add_spare(Gc *g, size_t words)
+{
+    OldBlock *b = nosi_gc_alloc_space(sizeof *b + words * sizeof(Value));
+    if (!b)
+        return false;
+    b->top = b->scan = b->data;
+    b->limit = b->data + words;
+    b->next = g->spare;
+    g->spare = b;
+    return true;
+}
+
+/* Enough memory for `words` promoted words, which may not fill the blocks evenly: an object that
+ * does not fit at the end of one starts the next. Blocks of more than OLD_BLOCK_MAX words are only
+ * made for single large objects. */
+static bool prepare_old(Gc *g, size_t words, size_t largest)
+{
+    Heap *h = g->h;
+    size_t room = 0, old_words = h->old_words;
+
+    if (!g->major && h->old) {
+        g->kept = g->old = h->old;
+        h->old->scan = h->old->top;
+        vec_push(&g->filled, h->old);
+        room = (size_t)(h->old->limit - h->old->top);
+    }
+    if (words <= room)
+        return true;
+    if (words < OLD_BLOCK_MAX / 2) {
+        size_t n = words;
+        if (!g->major) // geometric growth keeps the number of blocks small
+            n += NOS_MIN(old_words / 4, (size_t)OLD_BLOCK_MAX);
+        return add_spare(g, n);
+    }
+    size_t size = NOS_MAX((size_t)OLD_BLOCK_MAX, largest + OLD_BLOCK_MAX / 8);
+    // Each block can be left with less than `largest` words unused.
+    for (size_t have = 0; have < words + largest; have += size - largest)
+        if (!add_spare(g, size))
+            return false;
+    return true;
+}
+
+static NOS_NOINLINE void next_old_block(Gc *g, size_t words)
+{
+    OldBlock *b = g->spare;
+    if (b && (size_t)(b->limit - b->data) >= words)
+        g->spare = b->next;
+    else { // cannot happen if prepare_old counts well; be safe rather than sorry
+        b = nosi_alloc(sizeof *b + NOS_MAX(words, (size_t)1024) * sizeof(Value));
+        b->limit = b->data + NOS_MAX(words, (size_t)1024);
+    }
+    b->top = b->scan = b->data;
+    b->next = NULL;
+    g->old = b;
+    vec_push(&g->filled, b);
+}
+
+NOS_INLINE Value *take(Gc *g, size_t words, bool promote)
+{
+    if (promote) {
+        if (NOS_UNLIKELY(!g->old || (size_t)(g->old->limit - g->old->top) < words))
+            next_old_block(g, words);
+        Value *p = g->old->top;
+        g->old->top += words;
+        g->promoted += words;
+        return p;
+    }
+    Value *p = g->to_top;
+    g->to_top += words;
+    NOS_CHECK(g->to_top <= g->to_end);
+    return p;
+}
+
+/* ---- copying
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Copies the cell at p and the cells that follow it, as long as they go to the same place and were
+ * not moved yet. */
+NOS_INLINE Value move_cells(Gc *g, Value *cell, int promote)
+{
+    Value *to = take(g, 2, promote);
+    Value first = value_cons_at(to);
+    for (;;) {
+        Value tail = cell[1];
+        to[0] = cell[0];
+        to[1] = tail;
+        cell[0] = FORWARD_MARK;
+        cell[1] = value_cons_at(to);
+        if (!value_is_cons(tail))
+            return first;
+        cell = value_cell(tail);
+        if (where(g, (uintptr_t)cell) != promote || cell[0].bits == FORWARD_MARK.bits)
+            return first; // the scan will look at this tail
+        Value *next = take(g, 2, promote);
+        to[1] = value_cons_at(next);
+        to = next;
+    }
+}
+
+NOS_INLINE Value evacuate(Gc *g, Value v)
+{
+    if (!value_is_pointer(v))
+        return v;
+    uintptr_t p = (uintptr_t)(v.bits & ~(uint64_t)TAG_MASK);
+    int promote = where(g, p);
+    if (promote < 0)
+        return v;
+    if (value_is_cons(v)) {
+        Value *cell = (Value *)p;
+        if (cell[0].bits == FORWARD_MARK.bits)
+            return cell[1];
+        return move_cells(g, cell, promote);
+    }
+    Object *o = (Object *)p;
+    uint64_t header = o->header;
+    if ((header & TAG_MASK) != TAG_SPECIAL)
+        return (Value){header};
+    NOS_CHECK((header >> 8 & 0xFF) < OBJ__COUNT);
+    size_t words = (size_t)(header >> 40) + 1;
+    Value *to = take(g, words, promote);
+    if (words <= 4) { // the usual sizes without a call
+        for (size_t i = 0; i < words; i++)
+            to[i] = ((Value *)p)[i];
+    } else {
+        memcpy(to, o, words * sizeof *to);
+        if (words > g->largest)
+            g->largest = words;
+    }
+    o->header = (uint64_t)(uintptr_t)to | TAG_OBJECT;
+    return value_object(to);
+}
+
+static void visit_roots(Value *first, size_t n, void *ctx)
+{
+    Gc *g = ctx;
+    g->n_roots += n;
+    for (size_t i = 0; i < n; i++)
+        first[i] = evacuate(g, first[i]);
+}
+
+/* ---- remembering
+ * --------------------------------------------------------------------------------------------- */
+
+static NOS_NOINLINE bool is_kept_old(Gc *g, uintptr_t p)
+{
+    if (!g->old_ranges) {
+        uint32_t n = 1;
+        for (OldBlock *b = g->kept; b; b = b->next)
+            n++;
+        Range *r = g->old_ranges = nosi_alloc(n * sizeof *r);
+        for (OldBlock *b = g->kept; b; b = b->next)
+            *r++ = (Range){(uintptr_t)b->data, (uintptr_t)b->limit - (uintptr_t)b->data, true};
+        g->n_old_ranges = (uint32_t)(r - g->old_ranges);
+        qsort(g->old_ranges, g->n_old_ranges, sizeof *r, by_lo);
+    }
+    if (g->last_old < g->n_old_ranges &&
+        p - g->old_ranges[g->last_old].lo < g->old_ranges[g->last_old].size)
+        return true;
+    uint32_t i = range_search(g->old_ranges, g->n_old_ranges, p);
+    if (i == g->n_old_ranges)
+        return false;
+    g->last_old = i;
+    return true;
+}
+
+/* After evacuate(was) == now: must a slot of an old object that holds `now` be remembered? */
+NOS_INLINE bool is_interesting(Gc *g, Value was, Value now)
+{
+    if (!value_is_pointer(now))
+        return false;
+    uintptr_t p = (uintptr_t)now.bits;
+    if (p - (uintptr_t)g->to < (uintptr_t)g->to_end - (uintptr_t)g->to)
+        return true;
+    if (was.bits != now.bits)
+        return false; // promoted
+    // Old already, or literal, or foreign.
+    return !nosi_is_literal_address(p) && (g->major || !is_kept_old(g, p));
+}
+
+/* A promoted slot can also hold the new address of something already: a spine copied in one run.
+ * Such an address is in new blocks, which is_kept_old does not know. */
+static bool is_promoted_now(const Gc *g, uintptr_t p)
+{
+    for (uint32_t i = g->filled.n; i-- > 0;) {
+        const OldBlock *b = g->filled.at[i];
+        if (p - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+            return true;
+    }
+    return false;
+}
+
+NOS_INLINE void update_old(Gc *g, Value *slot)
+{
+    Value was = *slot;
+    if (!value_is_pointer(was))
+        return;
+    Value now = evacuate(g, was);
+    *slot = now;
+    if (NOS_UNLIKELY(is_interesting(g, was, now)) &&
+        !(was.bits == now.bits && is_promoted_now(g, (uintptr_t)now.bits)))
+        nosi_heap_remember(g->h, slot);
+}
+
+/* Roots in old objects. Slots in from-space are dropped: their objects are copied and scanned
+ * anyway. A slot in foreign memory (a mutable record of a message that is still queued, assigned by
+ * a guard) stays while it holds a pointer. */
+static void visit_remembered(Gc *g)
+{
+    Heap *h = g->h;
+    uint32_t n = h->n_remembered, kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        Value *slot = h->remembered[i];
+        if (where(g, (uintptr_t)slot) >= 0)
+            continue;
+        Value was = *slot, now = evacuate(g, was);
+        *slot = now;
+        bool foreign = value_is_pointer(now) && (g->major || !is_kept_old(g, (uintptr_t)slot));
+        if (foreign || is_interesting(g, was, now))
+            h->remembered[kept++] = slot;
+    }
+    h->n_remembered = kept;
+}
+
+/* ---- scanning
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static Value *scan_young(Gc *g, Value *p)
+{
+    while (p < g->to_top) {
+        if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+            p[0] = evacuate(g, p[0]);
+            p[1] = evacuate(g, p[1]);
+            p += 2;
+            continue;
+        }
+        Object *o = (Object *)p;
+        OBJ_EACH_SLOT(o, o->header, slot, *slot = evacuate(g, *slot));
+        p += obj_words(o) + 1;
+    }
+    return p;
+}
+
+static void scan_block(Gc *g, OldBlock *b)
+{
+    Value *p = b->scan;
+    while (p < b->top) {
+        if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+            update_old(g, &p[0]);
+            // The tail usually is the next cell of a spine copied in one run.
+            if (p[1].bits != value_cons_at(p + 2).bits)
+                update_old(g, &p[1]);
+            p += 2;
+            continue;
+        }
+        Object *o = (Object *)p;
+        OBJ_EACH_SLOT(o, o->header, slot, update_old(g, slot));
+        p += obj_words(o) + 1;
+    }
+    b->scan = p;
+}
+
+static void scan_all(Gc *g)
+{
+    Value *young = g->to;
+    bool more = true;
+    while (more) {
+        more = false;
+        if (young < g->to_top) {
+            young = scan_young(g, young);
+            more = true;
+        }
+        while (g->scanned < g->filled.n) {
+            OldBlock *b = g->filled.at[g->scanned];
+            if (b->scan < b->top) {
+                scan_block(g, b);
+                more = true;
+            }
+            if (b == g->old) // may receive more
+                break;
+            g->scanned++;
+        }
+    }
+}
+
+/* ---- off-heap handles
+ * ---------------------------------------------------------------------------------------- */
+
+static void sweep_offheap(Gc *g, Object *chain, size_t *young_bytes)
+{
+    Heap *h = g->h;
+    while (chain) {
+        Object *next = (Object *)(uintptr_t)chain->word[0];
+        if ((chain->header & TAG_MASK) == TAG_SPECIAL) {
+            nosi_offheap_release(chain);
+        } else {
+            Object *o = value_obj((Value){chain->header});
+            size_t bytes = nosi_offheap_bytes(o);
+            bool young = (uintptr_t)o - (uintptr_t)g->to < (uintptr_t)g->to_end - (uintptr_t)g->to;
+            Object **head = young ? &h->offheap_young : &h->offheap_old;
+            o->word[0] = (uint64_t)(uintptr_t)*head;
+            *head = o;
+            *(young ? young_bytes : &h->offheap_old_bytes) += bytes;
+        }
+        chain = next;
+    }
+}
+
+/* ---- a collection
+ * -------------------------------------------------------------------------------------------- */
+
+static size_t round_up_pow2(size_t n)
+{
+    return n <= 1 ? 1 : (size_t)1 << (64 - __builtin_clzll(n - 1));
+}
+
+static size_t next_target(const Gc *g, size_t used, size_t need)
+{
+    const Heap *h = g->h;
+    size_t t = h->young_target;
+    if (used + need > t / 2)
+        t = NOS_MAX(t, NOS_MIN(round_up_pow2((used + need) * 2), (size_t)YOUNG_MAX));
+    else if (used < t / 8)
+        t /= 2;
+    // A process that allocates a lot, or whose stack is deep, must not pay for a root scan every
+    // few words.
+    size_t busy = NOS_MIN((size_t)h->words_allocated / 4, (size_t)YOUNG_BUSY);
+    return NOS_MAX(t, NOS_MAX((size_t)YOUNG_MIN, round_up_pow2(NOS_MAX(busy, g->n_roots))));
+}
+
+static void free_blocks(OldBlock *b)
+{
+    for (OldBlock *next; b; b = next) {
+        next = b->next;
+        nosi_gc_free_space(b, (size_t)((char *)b->limit - (char *)b));
+    }
+}
+
+static bool prepare(Gc *g, size_t need, size_t largest)
+{
+    Heap *h = g->h;
+    size_t promotable = (size_t)(h->mark - h->base) + (g->major ? h->old_words : 0);
+    size_t bound = (size_t)(h->top - h->mark) + h->frag_words + need;
+    size_t cap = nosi_gc_stress
+                     ? bound
+                     : NOS_MAX(h->young_target, bound + NOS_MAX(h->young_target / 4, (size_t)16));
+
+    if (!prepare_old(g, promotable, largest))
+        return false;
+    g->to = g->to_top = nosi_gc_alloc_space(cap * sizeof(Value));
+    g->to_end = g->to + cap;
+    return g->to != NULL;
+}
+
+static void release_from_space(Gc *g)
+{
+    Heap *h = g->h;
+    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
+    for (Fragment *f = h->frags, *next; f; f = next) {
+        next = f->next;
+        nosi_gc_free_space(f, sizeof *f + f->words * sizeof(Value));
+    }
+    h->frags = NULL;
+    h->frag_words = 0;
+    if (g->major)
+        free_blocks(h->old);
+    free_blocks(g->spare);
+    nosi_free(g->ranges);
+    nosi_free(g->old_ranges);
+}
+
+static void sweep(Gc *g)
+{
+    Heap *h = g->h;
+    Object *young = h->offheap_young, *old = h->offheap_old;
+    size_t young_bytes = 0;
+
+    h->offheap_young = NULL;
+    if (g->major) {
+        h->offheap_old = NULL;
+        h->offheap_old_bytes = 0;
+        sweep_offheap(g, old, &young_bytes);
+    }
+    sweep_offheap(g, young, &young_bytes);
+    h->offheap_bytes = h->offheap_old_bytes + young_bytes;
+}
+
+static void install(Gc *g, size_t need)
+{
+    Heap *h = g->h;
+    OldBlock *old = g->major ? NULL : g->kept;
+    for (uint32_t i = 0; i < g->filled.n; i++) {
+        OldBlock *b = g->filled.at[i];
+        if (b == g->kept)
+            continue;
+        b->next = old;
+        old = b;
+    }
+    vec_free(&g->filled);
+    h->old = old;
+    h->old_words = (g->major ? 0 : h->old_words) + g->promoted;
+    h->largest = NOS_MAX(h->largest, g->largest);
+
+    size_t used = (size_t)(g->to_top - g->to);
+    h->base = g->to;
+    h->mark = h->top = g->to_top;
+    h->young_end = g->to_end;
+    h->young_target = next_target(g, used, need);
+    if (nosi_gc_stress) {
+        h->limit = h->top + need; // exactly what was asked for: taking more is found at once
+    } else {
+        size_t want =
+            NOS_MAX(h->young_target, used + need + NOS_MAX(h->young_target / 4, (size_t)16));
+        h->limit = h->base + NOS_MIN((size_t)(h->young_end - h->base), want);
+    }
+    if (h->max_words) {
+        size_t in_use = nosi_heap_live_words(h) + h->offheap_bytes / 8;
+        size_t left = NOS_MAX(in_use < h->max_words ? h->max_words - in_use : 0, need);
+        if ((size_t)(h->limit - h->top) > left)
+            h->limit = h->top + left;
+    }
+    if (g->major) {
+        h->n_major++;
+        h->old_limit_words = h->old_words * 2 + 1024;
+    } else {
+        h->n_minor++;
+    }
+}
+
+bool nosi_gc_run(Heap *h, bool major, size_t need)
+{
+    Gc gc = {.h = h, .major = major}, *g = &gc;
+    size_t before = nosi_heap_live_words(h), largest = h->largest;
+    uint64_t allocated = (uint64_t)(h->top - h->mark);
+
+    // When most of a big young generation survives, copying it twice is a waste: promote at once.
+    if (h->young_target >= YOUNG_MAX && (size_t)(h->mark - h->base) * 2 > h->young_target) {
+        h->mark = h->top;
+        largest = NOS_MAX(largest, (size_t)(h->top - h->base));
+    }
+    if (!prepare(g, need, largest)) {
+        free_blocks(g->spare);
+        vec_free(&g->filled);
+        return false;
+    }
+    h->words_allocated += allocated;
+    collect_ranges(g);
+    for (RootFrame *r = h->roots; r; r = r->next)
+        visit_roots(r->slots, r->n, g);
+    if (h->walk_roots)
+        h->walk_roots(h->owner, visit_roots, g);
+    visit_remembered(g);
+    scan_all(g);
+    sweep(g);
+    release_from_space(g);
+    install(g, need);
+    h->words_freed += before - nosi_heap_live_words(h);
+#if NOS_DEBUG >= 3
+    if (nosi_heap_live_words(h) < 1 << 16 ||
+        (h->n_minor + h->n_major) % 64 == 0) // big heaps: now and then
+        nosi_heap_verify(h);
+#endif
+    return true;
+}

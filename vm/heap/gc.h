@@ -1,0 +1,24 @@
+/* gc.h -- between heap.c and gc.c. Internal to vm/heap. */
+#ifndef NOSI_GC_H
+#define NOSI_GC_H
+
+#include "vm/heap/heap.h"
+
+/* Collects and leaves room for `need` words. False: the OS refused memory and nothing was changed.
+ */
+bool nosi_gc_run(Heap *h, bool major, size_t need);
+/* Returns from-space memory; in debug builds under stress it is poisoned and kept from being reused
+ * for a while. */
+void nosi_gc_free_space(void *p, size_t bytes);
+void *nosi_gc_alloc_space(size_t bytes); // gives memory or NULL
+
+enum {
+    YOUNG_MIN = 32, // words: the first young generation is 256 bytes
+    YOUNG_BUSY =
+        1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
+    YOUNG_MAX = 1 << 18,     // how far it grows because much survives (2 MiB)
+    OLD_BLOCK_MAX = 1 << 20, // words of the largest old block
+    OFFHEAP_MIN = 1 << 20,   // bytes
+};
+
+#endif

@@ -1,0 +1,177 @@
+/* heap.c -- reserve, off-heap handles, the write barrier. The collector itself is gc.c. */
+#include "vm/heap/heap.h"
+
+#include <stdlib.h>
+
+#include "vm/heap/blob.h"
+#include "vm/heap/gc.h"
+#include "vm/heap/scan.h"
+#include "vm/util/alloc.h"
+
+bool nosi_gc_stress;
+
+__attribute__((constructor)) static void read_environment(void)
+{
+    const char *s = getenv("NOS_GC_STRESS");
+    nosi_gc_stress = s && *s && *s != '0';
+}
+
+void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
+{
+    memset(h, 0, sizeof *h);
+    h->walk_roots = walk;
+    h->owner = owner;
+    h->young_target = YOUNG_MIN;
+    h->old_limit_words = 1024;
+    h->offheap_limit = OFFHEAP_MIN;
+}
+
+static void release_chain(Object *o)
+{
+    while (o) {
+        Object *next = (Object *)(uintptr_t)o->word[0];
+        nosi_offheap_release(o);
+        o = next;
+    }
+}
+
+void nosi_heap_free(Heap *h)
+{
+    release_chain(h->offheap_young);
+    release_chain(h->offheap_old);
+    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
+    for (OldBlock *b = h->old, *next; b; b = next) {
+        next = b->next;
+        nosi_gc_free_space(b, (size_t)((char *)b->limit - (char *)b));
+    }
+    for (Fragment *f = h->frags, *next; f; f = next) {
+        next = f->next;
+        nosi_free(f);
+    }
+    nosi_free(h->remembered);
+    nosi_heap_init(h, h->walk_roots, h->owner);
+}
+
+size_t nosi_heap_live_words(const Heap *h)
+{
+    return (size_t)(h->top - h->base) + h->old_words + h->frag_words;
+}
+
+uint64_t nosi_heap_allocated_words(const Heap *h)
+{
+    return h->words_allocated + (uint64_t)(h->top - h->mark);
+}
+
+/* ---- reserve
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static bool over_limit(const Heap *h, size_t words, size_t bytes)
+{
+    return h->max_words &&
+           nosi_heap_live_words(h) + (h->offheap_bytes + bytes) / 8 + words > h->max_words;
+}
+
+static bool first_block(Heap *h, size_t words)
+{
+    size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)YOUNG_MIN);
+    Value *p = nosi_gc_alloc_space(n * sizeof *p);
+    if (!p)
+        return false;
+    h->base = h->mark = h->top = p;
+    h->limit = h->young_end = p + n;
+    return true;
+}
+
+static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
+{
+    NOS_CHECK(h->forbid == 0);
+    if (words >= (size_t)1 << 44 || bytes >= (size_t)1 << 47)
+        return false;
+    if (!h->base && !over_limit(h, words, bytes))
+        return first_block(h, words);
+
+    bool offheap_full = h->offheap_bytes + bytes > h->offheap_limit;
+    bool major = h->old_words > h->old_limit_words;
+    if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
+        major |= (h->n_minor + h->n_major) % NOS_MAX((size_t)8, h->old_words / 64) == 7;
+    if (!nosi_gc_run(h, major, words))
+        return false;
+    if (!major && ((offheap_full && h->offheap_bytes + bytes > h->offheap_limit) ||
+                   over_limit(h, words, bytes))) {
+        major = true;
+        if (!nosi_gc_run(h, true, words))
+            return false;
+    }
+    if (offheap_full || major)
+        h->offheap_limit = NOS_MAX((size_t)OFFHEAP_MIN, (h->offheap_bytes + bytes) * 2);
+    return !over_limit(h, words, bytes);
+}
+
+bool nosi_heap_reserve_slow(Heap *h, size_t words)
+{
+    return collect_and_reserve(h, words, 0);
+}
+
+bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes)
+{
+    if (NOS_LIKELY((size_t)(h->limit - h->top) >= words &&
+                   h->offheap_bytes + bytes <= h->offheap_limit && !nosi_gc_stress) &&
+        !(h->max_words && over_limit(h, words, bytes)))
+        return true;
+    return collect_and_reserve(h, words, bytes);
+}
+
+void nosi_heap_collect(Heap *h, bool major)
+{
+    if (h->base || h->frags || h->old)
+        nosi_gc_run(h, major, 0);
+}
+
+/* ---- off-heap handles
+ * ---------------------------------------------------------------------------------------- */
+
+void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes)
+{
+    NOS_CHECK(obj_is_offheap(handle->header));
+    handle->word[0] = (uint64_t)(uintptr_t)h->offheap_young;
+    h->offheap_young = handle;
+    h->offheap_bytes += bytes;
+}
+
+/* ---- the write barrier
+ * --------------------------------------------------------------------------------------- */
+
+static int by_address(const void *a, const void *b)
+{
+    Value *const *x = a, *const *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void remember_grow(Heap *h)
+{
+    // A loop that assigns one old variable again and again would fill the set with one slot: drop
+    // duplicates first.
+    if (h->n_remembered >= 64) {
+        qsort(h->remembered, h->n_remembered, sizeof *h->remembered, by_address);
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < h->n_remembered; i++)
+            if (n == 0 || h->remembered[n - 1] != h->remembered[i])
+                h->remembered[n++] = h->remembered[i];
+        h->n_remembered = n;
+        if (n <= h->cap_remembered / 2)
+            return;
+    }
+    h->cap_remembered = h->cap_remembered ? h->cap_remembered * 2 : 8;
+    h->remembered = nosi_realloc(h->remembered, h->cap_remembered * sizeof *h->remembered);
+}
+
+void nosi_heap_remember(Heap *h, Value *slot)
+{
+    NOS_CHECK(!nosi_is_literal_address((uintptr_t)slot));
+    if (h->n_remembered && h->remembered[h->n_remembered - 1] == slot)
+        return;
+    if (h->n_remembered == h->cap_remembered)
+        remember_grow(h);
+    h->remembered[h->n_remembered++] = slot;
+}

@@ -1,0 +1,194 @@
+/* heap.h -- the memory of one process: a young and an old generation, collected by copying.
+ *
+ *   young   [base .. mark .. top .. limit)   bump allocation at top. Objects below `mark` survived
+ * one collection: the next minor collection promotes them; objects above it are copied within the
+ * young generation. old     list of blocks; only a major collection moves what is in it frags
+ * adopted message fragments: part of the young generation until the next collection, which copies
+ * the live part out and frees them everything else a Value may point to (literal areas, queued
+ * messages) is left where it is: the collector tests addresses against its own ranges.
+ *
+ * Only the worker that runs the process touches its heap: no locks, no atomics. Collections happen
+ * only inside nosi_heap_reserve. C code therefore *reserves, then builds*: after
+ * `nosi_heap_reserve(h, n)` exactly n words may be taken with the _nogc constructors, which cannot
+ * collect. A Value held in a C variable across a reserve is dead unless it is a root: roots are the
+ * process's registers (visited through h->visit_roots) and ROOT()ed variables.
+ *
+ * Mutation: the only writes to existing objects go through nosi_heap_write (CELLs, mutable records,
+ * list-hole filling). It remembers old objects that may point to young ones.
+ *
+ * A heap starts without memory. The young generation doubles when a collection leaves it more than
+ * half full, and shrinks when it is mostly empty. NOS_GC_STRESS=1 collects at every reserve. */
+#ifndef NOSI_HEAP_H
+#define NOSI_HEAP_H
+
+#include "vm/value/object.h"
+
+typedef struct Heap Heap;
+typedef struct Fragment Fragment;
+typedef struct OldBlock OldBlock;
+
+/* Calls visit(v, ctx) for every root slot; the collector updates *v. */
+typedef void RootVisit(Value *first, size_t n, void *ctx);
+typedef void RootWalker(void *owner, RootVisit *visit, void *ctx);
+
+typedef struct RootFrame { // C variables that are roots: see ROOT()
+    struct RootFrame *next;
+    Value *slots;
+    size_t n;
+} RootFrame;
+
+struct Heap {
+    /* owner: the worker that runs the process */
+    Value *top, *limit;                  // bump pointer; top <= limit. Machine code uses these two
+    Value *base, *mark;                  // base <= mark <= top
+    OldBlock *old;                       // owned
+    size_t old_words, old_limit_words;   // in use / next major collection
+    Fragment *frags;                     // adopted fragments; owned
+    Object *offheap_young, *offheap_old; // chains of off-heap handles through word 0
+    size_t offheap_bytes, offheap_limit; // memory behind the handles: counts towards "collect soon"
+    Value *
+        *remembered; // addresses of Value slots in old objects that may hold young pointers; owned
+    uint32_t n_remembered, cap_remembered;
+    RootFrame *roots;
+    RootWalker *walk_roots;
+    void *owner;      // passed to walk_roots
+    size_t max_words; // 0 = no limit; beyond it nosi_heap_reserve fails
+    uint64_t n_minor, n_major, words_allocated, words_freed; // statistics
+    uint32_t forbid;                                         // GC_FORBID depth (debug)
+    Value *young_end;         // end of the young block's memory; limit <= young_end
+    size_t young_target;      // words the young generation should have after the next collection
+    size_t frag_words;        // in adopted fragments
+    size_t largest;           // words of the largest object that was ever copied (at least)
+    size_t offheap_old_bytes; // the part of offheap_bytes behind offheap_old, as of the last
+                              // collection
+};
+
+void nosi_heap_init(Heap *h, RootWalker *walk, void *owner);
+void nosi_heap_free(Heap *h); // releases everything, including off-heap references
+
+/* Makes room for `words` words: may collect, may move every object. Returns false only when
+ * max_words would be exceeded or the OS refuses memory; the caller then raises OutOfMemory for the
+ * process. */
+NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words);
+bool nosi_heap_reserve_slow(Heap *h, size_t words); // collects
+void nosi_heap_collect(Heap *h, bool major);        // explicit collection
+extern bool nosi_gc_stress;                         // NOS_GC_STRESS=1
+
+NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words)
+{
+    if (NOS_LIKELY((size_t)(h->limit - h->top) >= words && !nosi_gc_stress))
+        return true;
+    return nosi_heap_reserve_slow(h, words);
+}
+
+/* The same for objects with `bytes` of memory behind them: collects when off-heap memory grew too
+ * much. Constructors of off-heap handles call this one, so that garbage strings and arrays do not
+ * pile up behind a tiny heap. */
+bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes);
+
+/* Changes whenever objects may have moved. */
+NOS_INLINE uint64_t nosi_heap_epoch(const Heap *h)
+{
+    return h->n_minor + h->n_major + 1;
+}
+/* Words in use now (an upper bound of what is live). */
+size_t nosi_heap_live_words(const Heap *h);
+/* Words allocated so far, those since the last collection included. */
+uint64_t nosi_heap_allocated_words(const Heap *h);
+
+/* After a reserve: takes `words` words including the header. */
+NOS_INLINE Object *nosi_heap_take_nogc(Heap *h, ObjKind kind, uint32_t aux, uint32_t payload_words)
+{
+    Object *o = (Object *)h->top;
+    h->top += payload_words + 1;
+    NOS_CHECK(h->top <= h->limit);
+    o->header = OBJ_HEADER(kind, aux, payload_words);
+    return o;
+}
+NOS_INLINE Value nosi_cons_nogc(Heap *h, Value head, Value tail) // 2 words
+{
+    Value *cell = h->top;
+    h->top += 2;
+    NOS_CHECK(h->top <= h->limit);
+    cell[0] = head;
+    cell[1] = tail;
+    return value_cons_at(cell);
+}
+
+enum { CONS_WORDS = 2, FLOAT_WORDS = 2, INT64_WORDS = 2 };
+
+NOS_INLINE Value nosi_float_nogc(Heap *h, double d) // FLOAT_WORDS
+{
+    Object *o = nosi_heap_take_nogc(h, OBJ_FLOAT, 0, 1);
+    memcpy(&o->word[0], &d, 8);
+    return value_object(o);
+}
+NOS_INLINE Value nosi_int_nogc(Heap *h, int64_t i) // at most INT64_WORDS
+{
+    if (NOS_LIKELY(small_fits(i)))
+        return value_small(i);
+    Object *o = nosi_heap_take_nogc(h, OBJ_INT64, 0, 1);
+    o->word[0] = (uint64_t)i;
+    return value_object(o);
+}
+
+/* Registers a freshly taken off-heap handle (LSTRING, ARRAY, BYTES, BUFFER) whose block accounts
+ * for `bytes`. */
+void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes);
+
+/* Stores v into *slot of an existing object (the write barrier). */
+NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v);
+void nosi_heap_remember(Heap *h, Value *slot); // its slow half
+NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v)
+{
+    *slot = v;
+    if (value_is_pointer(v) &&
+        (uintptr_t)slot - (uintptr_t)h->base >= (uintptr_t)h->limit - (uintptr_t)h->base)
+        nosi_heap_remember(h, slot);
+}
+
+/* C variables as roots:  ROOT(h, v); ... v is valid across reserves ...; UNROOT(h);   (LIFO) */
+#define ROOT(h, var)                                \
+    RootFrame root_##var = {(h)->roots, &(var), 1}; \
+    (h)->roots = &root_##var
+#define ROOT_ARRAY(h, arr, count)                        \
+    RootFrame root_##arr = {(h)->roots, (arr), (count)}; \
+    (h)->roots = &root_##arr
+#define UNROOT(h) ((void)((h)->roots = (h)->roots->next))
+
+/* Walks the whole heap and aborts on a broken invariant (debug tier 3 calls it after every
+ * collection). */
+void nosi_heap_verify(Heap *h);
+
+/* ---- copies across process boundaries (copy.c)
+ * ------------------------------------------------------------- */
+
+/* A self-contained copy of a value outside any heap: messages, mvar contents, exceptions of dead
+ * processes. Mutable things inside are duplicated, sharing inside the value is preserved, nesting
+ * depth does not matter. */
+struct Fragment {
+    Fragment *next;
+    Value root;
+    size_t words;    // used
+    Object *offheap; // chain of handles inside this fragment
+    size_t offheap_bytes;
+    Value data[];
+};
+/* While it copies, the source objects are marked in place (and restored before it returns): nobody
+ * else may read them at the same time, literals excepted. Literals are not copied. */
+Fragment *nosi_fragment_copy(Value v); // gives; never collects
+void nosi_fragment_free(Fragment *f);  // takes; drops off-heap references. NULL is fine
+/* Hands the fragment over to a heap: its objects now belong to the young generation. Takes f.
+ * Returns its root. May collect first (a process that only receives must not pile up fragments):
+ * earlier reserves are void, and the Values of the caller must be roots. Pointers into f itself
+ * stay valid. */
+Value nosi_heap_adopt(Heap *h, Fragment *f);
+/* Copies a fragment's value into a heap, leaving the fragment usable by others (mvar reads). May
+ * collect. */
+bool nosi_heap_import(Heap *h, const Fragment *f, Value *out);
+
+/* Constants: copies v into memory that is never freed or moved, marking its objects OBJ_LITERAL. */
+Value nosi_literal_copy(Value v);
+bool nosi_is_literal(Value v); // a pointer into literal memory
+
+#endif

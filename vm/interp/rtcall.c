@@ -1,0 +1,560 @@
+/* rtcall.c -- the slow paths: what instructions do when the fast path does not fit. See
+ * rtcalls.def. */
+#include "vm/interp/rtcall.h"
+
+#include <math.h>
+
+#include "vm/data/array.h"
+#include "vm/data/bytes.h"
+#include "vm/data/compare.h"
+#include "vm/data/list.h"
+#include "vm/data/map.h"
+#include "vm/data/num.h"
+#include "vm/data/record.h"
+#include "vm/data/show.h"
+#include "vm/data/string.h"
+
+const LibFuncInfo nosi_lib_func_info[LIB__COUNT] = {
+#define LIBFUNC(id, name, n_params, text) [LIB_##id] = {name, n_params},
+#include "vm/interp/libfuncs.def"
+#undef LIBFUNC
+};
+FuncCell *nosi_lib_funcs[LIB__COUNT];
+
+/* ---- arithmetic
+ * ---------------------------------------------------------------------------------------------- */
+
+static Value num_error(Proc *p, NumStatus st, Value a, Value b, bool binary)
+{
+    switch (st) {
+    case NUM_DIV_ZERO:
+        return nosi_throw_kind(p, "DivisionByZero", "Division by zero");
+    case NUM_NEG_EXPONENT:
+        return nosi_panic(p, "PowInt: negative exponent for Int");
+    case NUM_BAD_EXPONENT:
+        return nosi_panic(p, "Pow: bad exponent for %s", nosi_type_name(a));
+    case NUM_NEG_UNSIGNED:
+        return nosi_panic(p, "Neg: cannot negate %s", nosi_type_name(a));
+    case NUM_DECIMAL_OVERFLOW:
+        return nosi_panic(p, "Decimal overflow");
+    case NUM_BIGINT_TOO_LARGE:
+        return nosi_panic(p, "BigInt too large for Int64");
+    case NUM_NOMEM:
+        return nosi_out_of_memory(p);
+    case NUM_TYPE:
+    case NUM_OK:
+        break;
+    }
+    if (!binary)
+        return nosi_type_error(p, "number", a);
+    return nosi_throw_kind(p, "TypeError", "expected matching numeric types, got %s and %s",
+                           nosi_type_name(a), nosi_type_name(b));
+}
+
+static Value num_op(Proc *p, NumOp op, int slot, Value a, Value b)
+{
+    Value out;
+    if (slot >= 0 && !nosi_is_number(a)) {
+        TypeDesc *t = nosi_typedesc(nosi_type_of(a));
+        // Acquire pairs with the store that adds an implementation.
+        FuncCell *f = t ? atomic_load_explicit(&t->impl[slot], memory_order_acquire) : NULL;
+        if (f) {
+            Value args[2] = {a, b};
+            return nosi_trap(p, f, 2, args);
+        }
+    }
+    NumStatus st = nosi_num_op(&p->heap, op, a, b, &out);
+    return st == NUM_OK ? out : num_error(p, st, a, b, true);
+}
+
+Value nosi_rt_add(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_ADD, IMPL_ADD, a, b);
+}
+Value nosi_rt_sub(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_SUB, IMPL_SUB, a, b);
+}
+Value nosi_rt_mul(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_MUL, IMPL_MUL, a, b);
+}
+Value nosi_rt_div(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_DIV, IMPL_DIV, a, b);
+}
+Value nosi_rt_mod(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_MOD, -1, a, b);
+}
+Value nosi_rt_pow(Proc *p, Value a, Value b)
+{
+    return num_op(p, NUM_POW, -1, a, b);
+}
+
+Value nosi_rt_neg(Proc *p, Value a)
+{
+    Value out;
+    NumStatus st = nosi_num_neg(&p->heap, a, &out);
+    return st == NUM_OK ? out : num_error(p, st, a, a, false);
+}
+
+Value nosi_rt_i2f(Proc *p, Value a)
+{
+    if (value_is_float(a))
+        return a;
+    if (!value_is_int(a))
+        return nosi_type_error(p, "Int", a);
+    double d = (double)value_int(a);
+    return nosi_reserve(p, FLOAT_WORDS) ? nosi_float_nogc(&p->heap, d) : VALUE_THROWN;
+}
+
+/* ---- text and lists
+ * ------------------------------------------------------------------------------------------ */
+
+/* A caught (kind, message) pair used as text is its message (part 3, 0.4). */
+static Value as_text(Value v)
+{
+    if (value_is_tuple(v) && nosi_tuple_size(v) == 2 && value_is_string(nosi_tuple_get(v, 0)) &&
+        value_is_string(nosi_tuple_get(v, 1)))
+        return nosi_tuple_get(v, 1);
+    return v;
+}
+
+Value nosi_rt_cast(Proc *p, Value v, const CastRef *ref)
+{
+    Value text = as_text(v);
+    if (ref->type == TYPE_STRING && value_is_string(text))
+        return text;
+    return nosi_type_error(p, ref->text, v);
+}
+
+Value nosi_rt_concat(Proc *p, Value a, Value b)
+{
+    Value out;
+    bool ok;
+    if (value_is_list(a) && value_is_list(b)) {
+        ok = nosi_list_append(&p->heap, a, b, &out);
+    } else {
+        a = as_text(a);
+        b = as_text(b);
+        if (!value_is_string(a))
+            return nosi_type_error(p, value_is_list(b) ? "List" : "String", a);
+        if (!value_is_string(b))
+            return nosi_type_error(p, "String", b);
+        ok = nosi_string_concat(&p->heap, a, b, &out);
+    }
+    return ok ? out : nosi_out_of_memory(p);
+}
+
+Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
+{
+    Value out;
+    // They are registers of the running frame: replacing an error pair by its message there changes
+    // nothing the program looks at again (the operands are temporaries).
+    Value *parts = (Value *)(uintptr_t)strings;
+    for (uint32_t i = 0; i < n; i++) {
+        parts[i] = as_text(parts[i]);
+        if (!value_is_string(parts[i]))
+            return nosi_type_error(p, "String", parts[i]);
+    }
+    return nosi_string_concat_n(&p->heap, parts, n, &out) ? out : nosi_out_of_memory(p);
+}
+
+Value nosi_rt_strpfx(Proc *p, Value s, Value prefix)
+{
+    Value out;
+    if (!value_is_string(s) || !nosi_string_starts_with(s, prefix))
+        return VALUE_ABSENT;
+    if (!nosi_string_slice(&p->heap, s, nosi_string_byte_length(prefix), nosi_string_byte_length(s),
+                           &out))
+        return nosi_out_of_memory(p);
+    return out;
+}
+
+Value nosi_rt_no_cell(Proc *p, Value v)
+{
+    if (value_is_nil(v))
+        return nosi_throw_kind(p, "IndexOutOfBounds", "index 0 out of bounds (length 0)");
+    return nosi_type_error(p, "List", v);
+}
+
+/* ---- records
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static const char *const rep_name[] = {
+    [FIELD_VALUE] = "value", [FIELD_INT] = "Int",   [FIELD_FLOAT] = "Float",
+    [FIELD_BOOL] = "Bool",   [FIELD_CHAR] = "Char",
+};
+
+static Value field_at(Proc *p, Value v, uint32_t i)
+{
+    Value out;
+    return nosi_record_get(&p->heap, v, i, &out) ? out : nosi_out_of_memory(p);
+}
+
+Value nosi_rt_field_at(Proc *p, Value v, uint32_t i)
+{
+    return field_at(p, v, i);
+}
+
+/* Number of the field that ref names in s, or -1. */
+static int32_t field_index(const Shape *s, const FieldRef *ref)
+{
+    if (ref->shape && s->id == ref->shape)
+        return (int32_t)FIELD_INDEX(ref);
+    return ref->name ? nosi_shape_field(s, ref->name) : -1; // positional: that constructor or none
+}
+
+static Value unknown_field(Proc *p, const FieldRef *ref)
+{
+    if (ref->name)
+        return nosi_panic(p, "Unknown field: %s", ref->name);
+    return nosi_panic(p, "Unknown field: %u", FIELD_INDEX(ref));
+}
+
+Value nosi_rt_field(Proc *p, Value v, const FieldRef *ref)
+{
+    const Shape *s = nosi_shape_of(v);
+    int32_t i = s ? field_index(s, ref) : -1;
+    if (i < 0)
+        return unknown_field(p, ref);
+    if (s->id == ref->shape) {
+        // Fields beyond 63 are never raw (shape.h).
+        uint32_t rep = i < 64 && s->raw_mask >> i & 1 ? s->field_reps[i] : FIELD_VALUE;
+        __atomic_store_n(&((FieldRef *)(uintptr_t)ref)->index,
+                         FIELD_NOTED | rep << 24 | (uint32_t)i, __ATOMIC_RELAXED);
+    }
+    return field_at(p, v, (uint32_t)i);
+}
+
+Value nosi_rt_tupget(Proc *p, Value v, uint32_t i)
+{
+    const Shape *s;
+    if (value_is_tuple(v)) {
+        if (i < nosi_tuple_size(v))
+            return nosi_tuple_get(v, i);
+        return nosi_panic(p, "Index %u out of bounds", i);
+    }
+    s = nosi_shape_of(v);
+    if (!s || i >= s->n_fields)
+        return nosi_panic(p, "Unknown field: %u", i);
+    return field_at(p, v, i);
+}
+
+Value nosi_rt_new(Proc *p, const Value *fields, const Shape *s)
+{
+    Value out;
+    uint32_t bad = 0;
+    switch (nosi_record_new(&p->heap, s, fields, &out, &bad)) {
+    case RECORD_OK:
+        return out;
+    case RECORD_TYPE:
+        return nosi_type_error(p, rep_name[s->field_reps[bad]], fields[bad]);
+    case RECORD_NOMEM:
+        break;
+    }
+    return nosi_out_of_memory(p);
+}
+
+Value nosi_rt_setfield(Proc *p, Value v, const FieldRef *ref, Value x)
+{
+    const Shape *s = nosi_shape_of(v);
+    int32_t i = s ? field_index(s, ref) : -1;
+    if (i < 0)
+        return unknown_field(p, ref);
+    if (!value_is_object(v) || !obj_has_flag(value_obj(v), OBJ_MUTABLE))
+        return nosi_panic(p, "Field '%s' is not mutable", ref->name);
+    if (!nosi_record_set(&p->heap, v, (uint32_t)i, x))
+        return nosi_type_error(p, rep_name[s->field_reps[i]], x);
+    return VALUE_UNIT;
+}
+
+bool nosi_rt_has_field(Value v, const FieldRef *ref)
+{
+    const Shape *s = nosi_shape_of(v);
+    return s && field_index(s, ref) >= 0;
+}
+
+bool nosi_rt_is_ctor(Value v, const CtorRef *ref)
+{
+    uint32_t id;
+    if (value_is_imm_kind(v, IMM_CTOR))
+        id = (uint32_t)value_payload(v);
+    else if (value_is_object(v) &&
+             (obj_kind(value_obj(v)) == OBJ_VARIANT || obj_kind(value_obj(v)) == OBJ_RECORD))
+        id = obj_aux(value_obj(v));
+    else
+        return false;
+    return id == ref->shape || (!ref->shape && nosi_shape(id)->name == ref->name);
+}
+
+bool nosi_rt_is_literal(Value v, Value literal)
+{
+    return obj_kind(value_obj(v)) == obj_kind(value_obj(literal)) && nosi_equal(v, literal, NULL);
+}
+
+/* ---- indexing
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static Value out_of_bounds(Proc *p, int64_t i)
+{
+    return nosi_panic(p, "Index %lld out of bounds", (long long)i);
+}
+
+static Value map_error(Proc *p, MapStatus st, const MapQuery *q)
+{
+    if (st == MAP_BAD_KEY)
+        return nosi_type_error(p, "hashable type", q->bad);
+    return nosi_out_of_memory(p);
+}
+
+static Value key_not_found(Proc *p, Value key)
+{
+    StrBuf b = {0};
+    nosi_show(&b, key, SHOW_NESTED, NULL);
+    Value v = nosi_throw_kind(p, "KeyNotFound", "key %s not found", nosi_strbuf_cstr(&b));
+    nosi_strbuf_free(&b);
+    return v;
+}
+
+/* User Eq decides about a key: the library function finishes the work. Without one: structural
+ * equality. */
+static bool to_library(Proc *p, MapQuery *q, LibFunc f, unsigned n, const Value *args, Value *out)
+{
+    vec_free(&q->candidates);
+    q->match = MATCH_STRUCTURE;
+    if (!nosi_lib_funcs[f])
+        return false;
+    *out = nosi_trap(p, nosi_lib_funcs[f], n, args);
+    return true;
+}
+
+static Value map_index(Proc *p, Value m, Value key)
+{
+    MapQuery q = {.match = MATCH_EQUAL};
+    Value out, args[2] = {m, key};
+    MapStatus st = nosi_map_get(m, key, &q, &out);
+    if (st == MAP_NEED_USER) {
+        if (to_library(p, &q, LIB_MAP_INDEX, 2, args, &out))
+            return out;
+        st = nosi_map_get(m, key, &q, &out);
+    }
+    if (st != MAP_OK)
+        return map_error(p, st, &q);
+    return value_is_absent(out) ? key_not_found(p, key) : out;
+}
+
+static Value set_index(Proc *p, Value s, Value key)
+{
+    MapQuery q = {.match = MATCH_EQUAL};
+    Value out, args[2] = {s, key};
+    bool has = false;
+    MapStatus st = nosi_set_contains(s, key, &q, &has);
+    if (st == MAP_NEED_USER) {
+        if (to_library(p, &q, LIB_SET_INDEX, 2, args, &out))
+            return out;
+        st = nosi_set_contains(s, key, &q, &has);
+    }
+    return st == MAP_OK ? value_bool(has) : map_error(p, st, &q);
+}
+
+static Value string_index(Proc *p, Value s, int64_t i)
+{
+    Value out;
+    size_t n = nosi_string_length(s);
+    if (i < 0 || (uint64_t)i >= n)
+        return nosi_panic(p, "Index %lld out of bounds for string of length %zu", (long long)i, n);
+    return nosi_string_at(&p->heap, s, (size_t)i, &out) ? out : nosi_out_of_memory(p);
+}
+
+static Value bytes_index(Proc *p, Value b, int64_t i)
+{
+    const uint8_t *bytes;
+    size_t n;
+    nosi_bytes_view(b, &bytes, &n);
+    return i < 0 || (uint64_t)i >= n ? out_of_bounds(p, i) : value_small(bytes[i]);
+}
+
+static Value array_index(Proc *p, Value a, int64_t i)
+{
+    if (i < 0 || (uint64_t)i >= nosi_array_length(a))
+        return out_of_bounds(p, i);
+    const void *data = nosi_array_data(a);
+    if (nosi_array_kind(a) == ELEM_I64 && small_fits(((const int64_t *)data)[i]))
+        return value_small(((const int64_t *)data)[i]);
+    if (nosi_array_kind(a) == ELEM_U8)
+        return value_small(((const uint8_t *)data)[i]);
+    Heap *h = &p->heap;
+    ROOT(h, a);
+    bool ok = nosi_reserve(p, ARRAY_ELEM_WORDS);
+    UNROOT(h);
+    return ok ? nosi_array_get_nogc(h, a, (size_t)i) : VALUE_THROWN;
+}
+
+static Value tuple_index(Proc *p, Value t, int64_t i)
+{
+    return i < 0 || (uint64_t)i >= nosi_tuple_size(t) ? out_of_bounds(p, i)
+                                                      : nosi_tuple_get(t, (size_t)i);
+}
+
+static Value list_index(Proc *p, Value list, int64_t i)
+{
+    Value out;
+    return nosi_list_nth(&p->heap, nosi_list_cursor(p), list, i, &out) ? out : out_of_bounds(p, i);
+}
+
+Value nosi_rt_index(Proc *p, Value v, Value i)
+{
+    Value (*index)(Proc *, Value, int64_t) = NULL;
+    if (value_is_list(v))
+        index = list_index;
+    else if (value_is_object(v))
+        switch (obj_kind(value_obj(v))) {
+        case OBJ_MAP:
+            return map_index(p, v, i);
+        case OBJ_SET:
+            return set_index(p, v, i);
+        case OBJ_ARRAY:
+            index = array_index;
+            break;
+        case OBJ_STRING:
+        case OBJ_LSTRING:
+            index = string_index;
+            break;
+        case OBJ_BYTES:
+            index = bytes_index;
+            break;
+        case OBJ_TUPLE:
+            index = tuple_index;
+            break;
+        default:
+            break;
+        }
+    if (!index)
+        return nosi_panic(p, "Index expects list, tuple, array, or string");
+    if (!value_is_int(i))
+        return nosi_panic(p, "Index: index must be Int64");
+    return index(p, v, value_int(i));
+}
+
+Value nosi_rt_setindex(Proc *p, Value v, const Value *index_and_value)
+{
+    Value i = index_and_value[0], x = index_and_value[1], out;
+    if (value_is_map(v)) {
+        MapQuery q = {.match = MATCH_EQUAL};
+        Value args[3] = {v, i, x};
+        MapStatus st = nosi_map_insert(&p->heap, v, i, x, &q, &out);
+        if (st == MAP_NEED_USER) {
+            if (to_library(p, &q, LIB_MAP_STORE, 3, args, &out))
+                return out;
+            st = nosi_map_insert(&p->heap, v, i, x, &q, &out);
+        }
+        return st == MAP_OK ? out : map_error(p, st, &q);
+    }
+    bool is_list = value_is_list(v);
+    if (!is_list && !value_is_array(v))
+        return nosi_panic(p, "Index expects list, tuple, array, or string");
+    if (!value_is_int(i))
+        return nosi_panic(p, "Index: index must be Int64");
+    int64_t k = value_int(i);
+    if (is_list) {
+        if (k < 0 || (uint64_t)k >= nosi_list_length(&p->heap, nosi_list_cursor(p), v))
+            return out_of_bounds(p, k);
+        return nosi_list_set(&p->heap, v, (size_t)k, x, &out) ? out : nosi_out_of_memory(p);
+    }
+    if (k < 0 || (uint64_t)k >= nosi_array_length(v))
+        return out_of_bounds(p, k);
+    if (!nosi_array_put(v, (size_t)k, x)) {
+        ElemKind kind = nosi_array_kind(v);
+        return nosi_type_error(p, kind == ELEM_I64 || kind == ELEM_U8 ? "Int" : "Float", x);
+    }
+    return v;
+}
+
+/* ---- maps and sets
+ * ------------------------------------------------------------------------------------------- */
+
+/* [(k, v), ...] or [x, ...] of registers, for the library. */
+static bool literal_list(Proc *p, const Value *at, uint32_t n, unsigned per, Value *out)
+{
+    size_t words = (size_t)n * (CONS_WORDS + (per == 2 ? 3 : 0));
+    if (!nosi_reserve(p, words))
+        return false;
+    *out = VALUE_NIL;
+    for (uint32_t i = n; i-- > 0;)
+        *out = nosi_cons_nogc(
+            &p->heap, per == 2 ? nosi_tuple_nogc(&p->heap, at + 2 * (size_t)i, 2) : at[i], *out);
+    return true;
+}
+
+static Value literal(Proc *p, const Value *at, uint32_t n, unsigned per, LibFunc f)
+{
+    MapQuery q = {.match = MATCH_EQUAL};
+    Value out, list;
+    MapStatus st = per == 2 ? nosi_map_from_pairs(&p->heap, at, n, &q, &out)
+                            : nosi_set_from_array(&p->heap, at, n, &q, &out);
+    if (st == MAP_NEED_USER) {
+        if (nosi_lib_funcs[f] && !literal_list(p, at, n, per, &list)) {
+            vec_free(&q.candidates);
+            return VALUE_THROWN;
+        }
+        if (to_library(p, &q, f, 1, &list, &out))
+            return out;
+        st = per == 2 ? nosi_map_from_pairs(&p->heap, at, n, &q, &out)
+                      : nosi_set_from_array(&p->heap, at, n, &q, &out);
+    }
+    return st == MAP_OK ? out : map_error(p, st, &q);
+}
+
+Value nosi_rt_map(Proc *p, const Value *pairs, uint32_t n)
+{
+    return literal(p, pairs, n, 2, LIB_MAP_LITERAL);
+}
+
+Value nosi_rt_set(Proc *p, const Value *elems, uint32_t n)
+{
+    return literal(p, elems, n, 1, LIB_SET_LITERAL);
+}
+
+Value nosi_rt_mapfind(Proc *p, Value map, Value key)
+{
+    (void)p;
+    return value_is_map(map) ? nosi_map_find(map, key) : VALUE_ABSENT;
+}
+
+Value nosi_rt_sethas(Proc *p, Value set, Value key)
+{
+    (void)p;
+    return value_is_set(set) && nosi_set_has(set, key) ? VALUE_UNIT : VALUE_ABSENT;
+}
+
+/* ---- errors
+ * --------------------------------------------------------------------------------------------------
+ */
+
+Value nosi_rt_no_code(Proc *p, FuncCell *cell)
+{
+    return nosi_panic(p, "Function '%s' cannot be called: it is not compiled",
+                      cell && cell->name ? cell->name : "?");
+}
+
+Value nosi_rt_panic_ref(Proc *p, const ErrorRef *e)
+{
+    Value s;
+    switch (e->kind) {
+    case ERR_NO_MATCH:
+        return nosi_panic(p, "Non-exhaustive match: no pattern matched");
+    case ERR_DESTRUCTURE:
+        return nosi_panic(p, "Pattern match failed");
+    case ERR_MESSAGE:
+        return nosi_panic(p, "%s", e->text);
+    case ERR_NO_CLAUSE:
+        break;
+    }
+    if (!nosi_string_printf(&p->heap, &s, "No clause matched for function '%s'", e->text))
+        return nosi_out_of_memory(p);
+    return nosi_throw(p, s);
+}

@@ -1,0 +1,30 @@
+/* rtcall.h -- prototypes of rtcalls.def, and predicates that neither allocate nor raise. */
+#ifndef NOSI_RTCALL_H
+#define NOSI_RTCALL_H
+
+#include "sched/proc.h"
+
+#define RTCALL_UNWRAP(...)            __VA_ARGS__
+#define RTCALL(name, params, effects) Value nosi_rt_##name(Proc *p, RTCALL_UNWRAP params);
+#include "vm/interp/rtcalls.def"
+#undef RTCALL
+
+/* Library functions the runtime calls: libfuncs.def. Set by the VM. */
+typedef enum LibFunc {
+#define LIBFUNC(id, name, n_params, text) LIB_##id,
+#include "vm/interp/libfuncs.def"
+#undef LIBFUNC
+    LIB__COUNT
+} LibFunc;
+typedef struct LibFuncInfo {
+    const char *name;
+    unsigned n_params;
+} LibFuncInfo;
+extern const LibFuncInfo nosi_lib_func_info[LIB__COUNT];
+extern FuncCell *nosi_lib_funcs[LIB__COUNT];
+
+bool nosi_rt_is_literal(Value v, Value literal);      // same kind and equal (JNEQK); both objects
+bool nosi_rt_is_ctor(Value v, const CtorRef *ref);    // JNCTOR
+bool nosi_rt_has_field(Value v, const FieldRef *ref); // JNFIELD
+
+#endif

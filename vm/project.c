@@ -1,0 +1,260 @@
+/* project.c -- see project.h. The TOML reader knows what nostos.toml needs: tables, arrays of
+ * tables, and `key = string | bool | integer | { inline table }`; anything else is an error with
+ * its line, never ignored silently. */
+#include "vm/project.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "vm/util/strbuf.h"
+
+/* ---- directory
+ * --------------------------------------------------------------------------------------------- */
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const ProjectFile *)a)->path, ((const ProjectFile *)b)->path);
+}
+
+static bool ends_with(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n > m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* Collects the .nos files below dir; `prefix` is the dotted module path of the directory. */
+static const char *scan(Project *p, Arena *arena, const char *dir, const char *prefix, int depth)
+{
+    if (depth > 64)
+        return nosi_arena_printf(arena, "directories nested too deeply below '%s'", p->dir);
+    DIR *d = opendir(dir);
+    if (!d)
+        return nosi_arena_printf(arena, "cannot read directory '%s': %s", dir, strerror(errno));
+    const char *error = NULL;
+    for (struct dirent *e; !error && (e = readdir(d));) {
+        if (e->d_name[0] == '.')
+            continue; // also .nostos
+        const char *path = nosi_arena_printf(arena, "%s/%s", dir, e->d_name);
+        const char *dot = *prefix ? "." : "";
+        struct stat st;
+        if (stat(path, &st) != 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            error = scan(p, arena, path, nosi_arena_printf(arena, "%s%s%s", prefix, dot, e->d_name),
+                         depth + 1);
+        } else if (S_ISREG(st.st_mode) && ends_with(e->d_name, ".nos")) {
+            int stem = (int)strlen(e->d_name) - 4;
+            vec_push(&p->files, ((ProjectFile){path, nosi_arena_printf(arena, "%s%s%.*s", prefix,
+                                                                       dot, stem, e->d_name)}));
+        }
+    }
+    closedir(d);
+    return error;
+}
+
+/* ---- nostos.toml
+ * -------------------------------------------------------------------------------------------- */
+
+typedef struct Toml {
+    Arena *arena;
+    const char *path;
+    const char *s; // rest of the current line
+    int line;
+} Toml;
+
+static void skip_blanks(Toml *t)
+{
+    while (*t->s == ' ' || *t->s == '\t' || *t->s == '\r')
+        t->s++;
+}
+
+static const char *fail(Toml *t, const char *what)
+{
+    return nosi_arena_printf(t->arena, "%s:%d: %s", t->path, t->line, what);
+}
+
+static bool is_key_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+}
+
+static const char *read_key(Toml *t)
+{
+    const char *start = t->s;
+    while (is_key_char(*t->s))
+        t->s++;
+    return t->s == start ? NULL : nosi_arena_strndup(t->arena, start, (size_t)(t->s - start));
+}
+
+/* A value: strings come back without quotes, everything else as written. NULL: malformed. */
+static const char *read_value(Toml *t)
+{
+    if (*t->s == '"' || *t->s == '\'') {
+        char quote = *t->s++;
+        StrBuf b = {0};
+        while (*t->s && *t->s != '\n' && *t->s != quote) {
+            char c = *t->s++;
+            if (c == '\\' && quote == '"') {
+                c = *t->s++;
+                c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+            }
+            nosi_strbuf_putc(&b, c);
+        }
+        const char *v =
+            *t->s == quote ? nosi_arena_strndup(t->arena, nosi_strbuf_cstr(&b), b.n) : NULL;
+        nosi_strbuf_free(&b);
+        t->s += v != NULL;
+        return v;
+    }
+    const char *start = t->s;
+    if (*t->s == '{') { // inline table (dependencies): kept as text
+        while (*t->s && *t->s != '\n' && *t->s != '}')
+            t->s++;
+        if (*t->s != '}')
+            return NULL;
+        t->s++;
+    } else {
+        while (is_key_char(*t->s) || *t->s == '.')
+            t->s++;
+    }
+    return t->s == start ? NULL : nosi_arena_strndup(t->arena, start, (size_t)(t->s - start));
+}
+
+static const char *read_toml(Project *p, Arena *arena, const char *path, const char *text)
+{
+    Toml t = {arena, path, text, 1};
+    const char *table = "";
+    while (*t.s) {
+        skip_blanks(&t);
+        if (*t.s == '[') {
+            bool array = t.s[1] == '[';
+            t.s += 1 + array;
+            skip_blanks(&t);
+            table = read_key(&t);
+            skip_blanks(&t);
+            if (!table || strncmp(t.s, array ? "]]" : "]", 1 + array) != 0)
+                return fail(&t, "malformed table header");
+            t.s += 1 + array;
+            if (strcmp(table, "bin") == 0) {
+                if (!array)
+                    return fail(&t, "write [[bin]], not [bin]");
+                vec_push(&p->bins, ((ProjectBin){0}));
+            }
+        } else if (*t.s && *t.s != '\n' && *t.s != '#') {
+            const char *key = read_key(&t);
+            skip_blanks(&t);
+            if (!key || *t.s != '=')
+                return fail(&t, "expected `key = value`");
+            t.s++;
+            skip_blanks(&t);
+            const char *value = read_value(&t);
+            if (!value)
+                return fail(&t, "malformed value");
+            if (strcmp(table, "project") == 0 && strcmp(key, "name") == 0) {
+                p->name = value;
+            } else if (strcmp(table, "bin") == 0) {
+                ProjectBin *bin = &vec_last(&p->bins);
+                if (strcmp(key, "name") == 0)
+                    bin->name = value;
+                else if (strcmp(key, "entry") == 0)
+                    bin->entry = value;
+                else if (strcmp(key, "default") == 0)
+                    bin->is_default = strcmp(value, "true") == 0;
+            }
+        }
+        skip_blanks(&t);
+        if (*t.s == '#')
+            t.s += strcspn(t.s, "\n");
+        if (*t.s && *t.s != '\n')
+            return fail(&t, "unexpected text at the end of the line");
+        t.s += *t.s == '\n';
+        t.line++;
+    }
+    VEC_EACH (ProjectBin, bin, &p->bins) {
+        if (!bin->name || !bin->entry)
+            return nosi_arena_printf(arena, "%s: a [[bin]] entry needs `name` and `entry`", path);
+    }
+    return p->name ? NULL : nosi_arena_printf(arena, "%s: [project] needs a `name`", path);
+}
+
+const char *nosi_project_read(Project *p, Arena *arena, const char *dir)
+{
+    *p = (Project){0};
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    p->dir = nosi_arena_strndup(arena, dir, n);
+    const char *error = scan(p, arena, p->dir, "", 0);
+    if (error)
+        return error;
+    if (!p->files.n)
+        return nosi_arena_printf(arena, "No .nos files found in '%s'", p->dir);
+    qsort(p->files.at, p->files.n, sizeof(ProjectFile), by_path);
+
+    const char *path = nosi_arena_printf(arena, "%s/nostos.toml", p->dir);
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return NULL;
+    p->has_toml = true;
+    StrBuf b = {0};
+    char buf[4096];
+    for (size_t got; (got = fread(buf, 1, sizeof buf, f)) > 0 && b.n < (1u << 20);)
+        nosi_strbuf_add(&b, buf, got);
+    fclose(f);
+    error = read_toml(p, arena, path, nosi_strbuf_cstr(&b));
+    nosi_strbuf_free(&b);
+    return error;
+}
+
+static const char *bin_names(const Project *p, Arena *arena)
+{
+    const char *list = "";
+    VEC_EACH (ProjectBin, b, &p->bins)
+        list = nosi_arena_printf(arena, "%s%s%s", list, *list ? ", " : "", b->name);
+    return list;
+}
+
+const char *nosi_project_entry(const Project *p, Arena *arena, const char *bin, const char **error)
+{
+    if (bin && !p->bins.n) {
+        *error = "--bin requires a nostos.toml with [[bin]] entries";
+        return NULL;
+    }
+    VEC_EACH (ProjectBin, b, &p->bins) {
+        if (bin ? strcmp(b->name, bin) == 0 : b->is_default)
+            return b->entry;
+    }
+    if (bin) {
+        *error =
+            nosi_arena_printf(arena, "No [[bin]] entry named '%s' in nostos.toml. Available: %s",
+                              bin, bin_names(p, arena));
+        return NULL;
+    }
+    if (p->bins.n) {
+        *error =
+            nosi_arena_printf(arena, "no [[bin]] entry is the default; choose one with --bin: %s",
+                              bin_names(p, arena));
+        return NULL;
+    }
+    VEC_EACH (ProjectFile, f, &p->files) {
+        if (strcmp(f->module, "main") == 0)
+            return "";
+    }
+    *error = nosi_arena_printf(
+        arena,
+        "No 'main.nos' found in directory '%s' (a nostos.toml with [[bin]] entries may "
+        "name another entry point)",
+        p->dir);
+    return NULL;
+}
+
+void nosi_project_free(Project *p)
+{
+    vec_free(&p->bins);
+    vec_free(&p->files);
+}

@@ -1,0 +1,170 @@
+/* run.c -- see run.h. */
+#include "vm/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/io.h"
+#include "sched/mvar.h"
+#include "sched/sched.h"
+#include "vm/builtins/builtins.h"
+#include "vm/bytecode/builtin.h"
+#include "vm/compile/compile.h"
+#include "vm/data/compare.h"
+#include "vm/data/show.h"
+#include "vm/interp/interp.h"
+#include "vm/interp/rtcall.h"
+
+static const char *const lib_funcs[] = {
+#define LIBFUNC(id, name, n_params, meaning) name,
+#include "vm/interp/libfuncs.def"
+#undef LIBFUNC
+};
+
+/* ---- hooks
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void show_function(StrBuf *out, FuncCell *cell, size_t n_captures)
+{
+    const Func *f = atomic_load_explicit(&cell->current, memory_order_acquire);
+    if (f && !f->is_lambda)
+        nosi_strbuf_printf(out, "<function %s/%s>", cell->name, f->signature ? f->signature : "");
+    else
+        nosi_strbuf_puts(out, n_captures ? "<closure <lambda>>" : "<function <lambda>>");
+}
+
+static const char *native_name(const Builtin *b)
+{
+    return b->name;
+}
+
+static uint64_t random_seed(void)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 32;
+    return seed;
+}
+
+void nosi_run_init(Vm *vm)
+{
+    nosi_show_closure_hook = show_function;
+    nosi_native_name_hook = native_name;
+    nosi_before_report = nosi_run_flush;
+    nosi_builtins_set_args(vm->options.args, vm->options.n_args);
+    nosi_hash_seed = vm->options.has_seed ? vm->options.seed : random_seed();
+    nosi_random_seed = vm->options.has_seed ? vm->options.seed : random_seed();
+    SchedOptions o = {
+        .run_slice = nosi_run_slice,
+        .n_workers = vm->options.threads,
+        .max_depth = vm->options.max_depth,
+        .max_heap_words = vm->options.max_heap_bytes / sizeof(Value),
+        .crash_aborts = vm->options.crash_aborts,
+    };
+    vm->sched = nosi_sched_new(&o);
+}
+
+void nosi_run_end(Vm *vm)
+{
+    nosi_io_detach(vm->sched);
+    nosi_sched_free(vm->sched);
+    vm->sched = NULL;
+}
+
+void nosi_run_flush(void)
+{
+    nosi_stdout_flush();
+}
+
+void nosi_run_show_result(StrBuf *out, Value v)
+{
+    nosi_show(out, v, SHOW_RESULT, NULL);
+}
+
+/* ---- compiling
+ * --------------------------------------------------------------------------------------------- */
+
+/* Prints how a run ended; returns the exit status. */
+static int report(Outcome *o)
+{
+    nosi_run_flush();
+    switch (o->kind) {
+    case EXIT_VALUE:
+        return 0;
+    case EXIT_CODE:
+        return o->code;
+    case EXIT_INTERRUPTED:
+        fputs("Interrupted\n", stderr);
+        return 130;
+    default:
+        fputs(o->text ? o->text : "Runtime error: the main process was killed\n", stderr);
+        return 1;
+    }
+}
+
+static void find_lib_funcs(Vm *vm)
+{
+    for (uint32_t i = 0; i < NOS_COUNT(lib_funcs); i++) {
+        Function *f = nosi_program_required(vm->program, nosi_intern_cstr(lib_funcs[i]));
+        if (f)
+            nosi_lib_funcs[i] = f->cell;
+    }
+}
+
+bool nosi_run_compile(Vm *vm)
+{
+    CompileResult result;
+    bool ok = nosi_compile_program(vm->program, &result);
+    if (nosi_vm_report(vm) || !ok)
+        return false;
+    find_lib_funcs(vm);
+    for (uint32_t i = 0; i < result.n_mvars; i++)
+        if (result.mvars[i].init)
+            vec_push(&vm->mvar_inits, ((MvarStart){result.mvars[i].mvar, result.mvars[i].init}));
+    return true;
+}
+
+int nosi_run_initialisers(Vm *vm)
+{
+    int status = 0;
+    for (uint32_t i = 0; i < vm->mvar_inits.n && !status; i++) {
+        const MvarStart *m = &vm->mvar_inits.at[i];
+        Outcome o = nosi_sched_call(vm->sched, m->init);
+        if (o.kind == EXIT_VALUE) {
+            nosi_mvar_store(m->mvar, o.value);
+            o.value = NULL;
+        } else {
+            status = report(&o);
+        }
+        nosi_outcome_free(&o);
+    }
+    vm->mvar_inits.n = 0;
+    return status;
+}
+
+/* ---- running
+ * -----------------------------------------------------------------------------------------------
+ */
+
+int nosi_vm_run(Vm *vm)
+{
+    int failed = nosi_run_initialisers(vm);
+    if (failed)
+        return failed;
+    Outcome o = nosi_sched_run(vm->sched, vm->entry);
+    int status = report(&o);
+    if (o.kind == EXIT_VALUE && o.value && !value_is_unit(o.value->root)) {
+        StrBuf out = {0};
+        nosi_run_show_result(&out, o.value->root);
+        nosi_strbuf_putc(&out, '\n');
+        fwrite(out.s, 1, out.n, stdout);
+        nosi_strbuf_free(&out);
+    }
+    fflush(stdout);
+    nosi_outcome_free(&o);
+    return status;
+}

@@ -1,0 +1,280 @@
+/* unify.c -- unification, the undo trail, substitution. */
+#include <string.h>
+
+#include "vm/types/infer.h"
+
+static void bind(Infer *st, Type *var, Type *to)
+{
+    if (st->speculating)
+        vec_push(&st->trail, ((TrailEntry){var, NULL, var->level}));
+    var->link = to;
+    st->n_binds++;
+}
+
+static void set_level(Infer *st, Type *var, uint32_t level)
+{
+    if (st->speculating)
+        vec_push(&st->trail, ((TrailEntry){var, NULL, var->level}));
+    var->level = level;
+}
+
+/* Representative of t; shortens chains unless they may have to be undone. */
+static Type *find(Infer *st, Type *t)
+{
+    Type *r = nosi_prune(t);
+    if (!st->speculating)
+        while (t->kind == TY_VAR && t->link && t->link != r) {
+            Type *next = t->link;
+            t->link = r;
+            t = next;
+        }
+    return r;
+}
+
+/* Lowers the levels of t's variables to that of `var`, into which t is about to go. False when var
+ * occurs in t. */
+static bool adjust(Infer *st, Type *var, Type *t)
+{
+    t = find(st, t);
+    switch (t->kind) {
+    case TY_VAR:
+        if (t == var)
+            return false;
+        if (!t->is_generic && t->level > var->level)
+            set_level(st, t, var->level);
+        return true;
+    case TY_CON:
+    case TY_TUPLE:
+    case TY_FUN:
+        if (!nosi_first_visit(st, t))
+            return true;
+        for (uint32_t i = 0; i < t->n; i++)
+            if (!adjust(st, var, t->args[i]))
+                return false;
+        return t->kind != TY_FUN || adjust(st, var, t->result);
+    default:
+        return true;
+    }
+}
+
+void nosi_make_global(Infer *st, Type *t)
+{
+    Type outermost = {.kind = TY_VAR};
+    st->walk++;
+    adjust(st, &outermost, t);
+}
+
+static bool clash(Infer *st, ClashKind kind, Type *a, Type *b)
+{
+    st->clash = (Clash){kind, a, b};
+    return false;
+}
+
+static bool unify(Infer *st, Type *a, Type *b)
+{
+    a = find(st, a);
+    b = find(st, b);
+    if (a == b)
+        return true;
+    if (a->kind == TY_ERROR || b->kind == TY_ERROR) {
+        // A variable that meets an error is one, so that nothing more is said about it.
+        if (a->kind == TY_VAR && !a->is_generic)
+            bind(st, a, b);
+        else if (b->kind == TY_VAR && !b->is_generic)
+            bind(st, b, a);
+        return true;
+    }
+    if (a->kind == TY_VAR && !a->is_generic) {
+        // The older variable stays, and a declared type parameter keeps its name.
+        if (b->kind == TY_VAR && !b->is_generic &&
+            (b->level > a->level || (b->level == a->level && a->declared && !b->declared))) {
+            Type *t = a;
+            a = b;
+            b = t;
+        }
+        st->walk++;
+        if (!adjust(st, a, b))
+            return clash(st, CLASH_INFINITE, a, b);
+        bind(st, a, b);
+        return true;
+    }
+    if (b->kind == TY_VAR && !b->is_generic) {
+        st->walk++;
+        if (!adjust(st, b, a))
+            return clash(st, CLASH_INFINITE, a, b);
+        bind(st, b, a);
+        return true;
+    }
+    if (a->kind == TY_DYN || b->kind == TY_DYN)
+        return true;
+    if (a->kind != b->kind)
+        return clash(st, CLASH_TYPES, a, b);
+    switch (a->kind) {
+    case TY_CON:
+        if (a->con != b->con || a->n != b->n)
+            return clash(st, CLASH_TYPES, a, b);
+        break;
+    case TY_TUPLE:
+        if (a->n != b->n)
+            return clash(st, CLASH_TYPES, a, b);
+        break;
+    case TY_FUN: {
+        Type *longer = a->n >= b->n ? a : b, *shorter = a->n >= b->n ? b : a;
+        if (shorter->n < longer->n_required)
+            return clash(st, CLASH_ARITY, a, b);
+        for (uint32_t i = 0; i < shorter->n; i++)
+            if (!unify(st, a->args[i], b->args[i]))
+                return false;
+        return unify(st, a->result, b->result);
+    }
+    default:
+        return clash(st, CLASH_TYPES, a, b);
+    }
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!unify(st, a->args[i], b->args[i]))
+            return false;
+    return true;
+}
+
+bool nosi_unify(Infer *st, Type *expected, Type *found)
+{
+    return unify(st, expected, found);
+}
+
+bool nosi_types_equal(Type *a, Type *b)
+{
+    a = nosi_prune(a);
+    b = nosi_prune(b);
+    if (a == b)
+        return true;
+    if (a->kind != b->kind || a->n != b->n || a->con != b->con)
+        return false;
+    if (a->kind == TY_VAR)
+        return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!nosi_types_equal(a->args[i], b->args[i]))
+            return false;
+    return a->kind != TY_FUN || nosi_types_equal(a->result, b->result);
+}
+
+/* ---- speculation -------------------------------------------------------------------------- */
+
+SpecMark nosi_spec_begin(Infer *st)
+{
+    SpecMark m = {st->trail.n, st->pending.n, st->spec_failed, st->n_binds};
+    st->speculating++;
+    st->spec_failed = false;
+    return m;
+}
+
+bool nosi_spec_end(Infer *st, SpecMark m)
+{
+    bool ok = !st->spec_failed;
+    while (st->trail.n > m.trail) {
+        TrailEntry e = vec_pop(&st->trail);
+        e.var->link = e.link;
+        e.var->level = e.level;
+    }
+    st->pending.n = m.pending;
+    st->spec_failed = m.failed;
+    st->n_binds = m.n_binds;
+    st->speculating--;
+    return ok;
+}
+
+bool nosi_would_unify(Infer *st, Type *a, Type *b)
+{
+    Clash saved = st->clash;
+    SpecMark m = nosi_spec_begin(st);
+    bool ok = unify(st, a, b);
+    nosi_spec_end(st, m);
+    st->clash = saved;
+    return ok;
+}
+
+/* ---- schemes ------------------------------------------------------------------------------ */
+
+static Type *subst(Infer *st, const Subst *s, Type *t)
+{
+    t = nosi_prune(t);
+    switch (t->kind) {
+    case TY_VAR:
+        if (t->is_generic) {
+            if (t->level < s->n && s->vars[t->level] == t)
+                return s->inst[t->level];
+            if (t->level < s->n2 && s->vars2[t->level] == t)
+                return s->inst2[t->level];
+        }
+        return t;
+    case TY_CON:
+    case TY_TUPLE:
+    case TY_FUN: {
+        // Shared as long as nothing changes; and what is shared in t stays shared: `link` remembers
+        // the copy.
+        if (!nosi_first_visit(st, t))
+            return t->link;
+        Type **args = NULL;
+        for (uint32_t i = 0; i < t->n; i++) {
+            Type *a = subst(st, s, t->args[i]);
+            if (!args && a != t->args[i]) {
+                args = ARENA_ARRAY(st->arena, Type *, t->n);
+                memcpy(args, t->args, sizeof *args * i);
+            }
+            if (args)
+                args[i] = a;
+        }
+        Type *result = t->kind == TY_FUN ? subst(st, s, t->result) : NULL;
+        Type *copy = t;
+        if (args || result != t->result) {
+            copy = ARENA_NEW(st->arena, Type);
+            *copy = *t;
+            copy->args = args ? args : t->args;
+            copy->result = result;
+        }
+        t->link = copy;
+        return copy;
+    }
+    default:
+        return t;
+    }
+}
+
+Type *nosi_subst(Infer *st, const Subst *s, Type *t)
+{
+    st->walk++;
+    return subst(st, s, t);
+}
+
+Subst nosi_fresh_subst(Infer *st, Type **vars, uint32_t n)
+{
+    Type **inst = ARENA_ARRAY(st->arena, Type *, n);
+    for (uint32_t i = 0; i < n; i++)
+        inst[i] = nosi_new_var(st);
+    return (Subst){.vars = vars, .inst = inst, .n = n};
+}
+
+Type *nosi_instantiate(Infer *st, const Scheme *s, Span span, const char *callee, Subst *out)
+{
+    if (out)
+        *out = (Subst){0};
+    if (s->n_vars == 0)
+        return s->type;
+    Subst sub = nosi_fresh_subst(st, s->vars, s->n_vars);
+    if (out)
+        *out = sub;
+    Type *t = nosi_subst(st, &sub, s->type);
+    for (uint32_t i = 0; i < s->preds.n; i++) {
+        Pred *p = nosi_copy_pred(st, s->preds.at[i], &sub);
+        p->span = span;
+        p->callee = callee;
+        vec_push(&st->pending, p); // the caller solves once it has unified the arguments
+    }
+    return t;
+}
+
+Scheme *nosi_mono(Infer *st, Type *t)
+{
+    Scheme *s = ARENA_NEW(st->arena, Scheme);
+    s->type = t;
+    return s;
+}

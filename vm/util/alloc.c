@@ -1,0 +1,84 @@
+/* alloc.c -- see alloc.h. The only file that sees mimalloc. */
+#include "vm/util/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if NOS_MIMALLOC
+#include <mimalloc.h>
+#define RAW_MALLOC                mi_malloc
+#define RAW_CALLOC                mi_calloc
+#define RAW_REALLOC               mi_realloc
+#define RAW_FREE                  mi_free
+#define RAW_ALIGNED(align, bytes) mi_malloc_aligned(bytes, align)
+#else
+#define RAW_MALLOC                malloc
+#define RAW_CALLOC                calloc
+#define RAW_REALLOC               realloc
+#define RAW_FREE                  free
+#define RAW_ALIGNED(align, bytes) aligned_alloc(align, ((bytes) + (align)-1) & ~((size_t)(align)-1))
+#endif
+
+void nosi_assert_failed(const char *file, int line, const char *expr)
+{
+    fflush(stdout);
+    fprintf(stderr, "nostos: internal error at %s:%d: %s\n", file, line, expr);
+    abort();
+}
+
+void nosi_fatal(const char *fmt, ...)
+{
+    va_list ap;
+    fflush(stdout);
+    fputs("nostos: fatal: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    abort();
+}
+
+static void *need(void *p, size_t bytes)
+{
+    if (NOS_UNLIKELY(!p))
+        nosi_fatal("out of memory (%zu bytes)", bytes);
+    return p;
+}
+
+void *nosi_alloc(size_t bytes)
+{
+    return need(RAW_MALLOC(bytes ? bytes : 1), bytes);
+}
+
+void *nosi_calloc(size_t n, size_t bytes)
+{
+    return need(RAW_CALLOC(n ? n : 1, bytes ? bytes : 1), n * bytes);
+}
+
+void *nosi_realloc(void *p, size_t bytes)
+{
+    return need(RAW_REALLOC(p, bytes ? bytes : 1), bytes);
+}
+
+void *nosi_try_alloc(size_t bytes)
+{
+    return RAW_MALLOC(bytes ? bytes : 1);
+}
+
+void *nosi_alloc_aligned(size_t align, size_t bytes)
+{
+    return need(RAW_ALIGNED(align, bytes), bytes);
+}
+
+void nosi_free(void *p)
+{
+    RAW_FREE(p);
+}
+
+char *nosi_strdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    return memcpy(nosi_alloc(n), s, n);
+}

@@ -1,0 +1,21 @@
+/* alloc.h -- the only door to the C allocator (mimalloc, or the system's in sanitizer builds).
+ *
+ * Every function aborts with a message when memory for VM bookkeeping is exhausted; memory of
+ * *processes* is asked for with nosi_try_alloc, whose failure kills the process that asked. */
+#ifndef NOSI_ALLOC_H
+#define NOSI_ALLOC_H
+
+#include <stddef.h>
+
+#include "vm/util/platform.h"
+
+void *nosi_alloc(size_t bytes);            // gives uninitialised memory
+void *nosi_calloc(size_t n, size_t bytes); // gives zeroed memory
+void *nosi_realloc(void *p, size_t bytes); // takes p, gives the new block
+void *nosi_try_alloc(size_t bytes);        // gives memory or NULL
+void *nosi_alloc_aligned(size_t align,
+                         size_t bytes); // gives memory aligned to `align` (a power of two)
+void nosi_free(void *p);                // takes p; NULL is fine
+char *nosi_strdup(const char *s);       // gives a copy
+
+#endif

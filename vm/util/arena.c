@@ -1,0 +1,75 @@
+/* arena.c -- see arena.h. */
+#include "vm/util/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vm/util/alloc.h"
+
+enum { BLOCK_BYTES = 64 * 1024, ALIGN = 16 };
+
+struct ArenaBlock {
+    ArenaBlock *next;
+    _Alignas(ALIGN) char data[];
+};
+
+void nosi_arena_init(Arena *a)
+{
+    *a = (Arena){0};
+}
+
+void nosi_arena_free(Arena *a)
+{
+    for (ArenaBlock *b = a->blocks, *next; b; b = next) {
+        next = b->next;
+        nosi_free(b);
+    }
+    *a = (Arena){0};
+}
+
+void *nosi_arena_alloc(Arena *a, size_t bytes)
+{
+    bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (NOS_UNLIKELY((size_t)(a->limit - a->top) < bytes || !a->top)) {
+        size_t cap = NOS_MAX(bytes, (size_t)BLOCK_BYTES);
+        ArenaBlock *b = nosi_alloc(sizeof(ArenaBlock) + cap);
+        b->next = a->blocks;
+        a->blocks = b;
+        a->top = b->data;
+        a->limit = b->data + cap;
+    }
+    void *p = a->top;
+    a->top += bytes;
+    return memset(p, 0, bytes);
+}
+
+void *nosi_arena_memdup(Arena *a, const void *p, size_t n)
+{
+    void *q = nosi_arena_alloc(a, n);
+    if (n)
+        memcpy(q, p, n);
+    return q;
+}
+
+char *nosi_arena_strndup(Arena *a, const char *s, size_t n)
+{
+    char *q = nosi_arena_alloc(a, n + 1);
+    if (n)
+        memcpy(q, s, n);
+    q[n] = 0;
+    return q;
+}
+
+char *nosi_arena_printf(Arena *a, const char *fmt, ...)
+{
+    va_list ap, ap2;
+    va_start(ap, fmt);
+    va_copy(ap2, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *q = nosi_arena_alloc(a, (size_t)n + 1);
+    vsnprintf(q, (size_t)n + 1, fmt, ap2);
+    va_end(ap2);
+    return q;
+}

@@ -1,0 +1,13 @@
+/* object.c -- the table of object kinds. See objects.def. */
+#include "vm/value/object.h"
+
+const ObjInfo nosi_obj_info[OBJ__COUNT] = {
+#define OBJ(name, scan, text) [OBJ_##name] = {#name, SCAN_##scan, text},
+#include "vm/value/objects.def"
+#undef OBJ
+};
+
+_Static_assert(sizeof(Value) == 8 && sizeof(void *) == 8,
+               "Values are 64-bit words that hold pointers");
+_Static_assert(IMM_TRAP < 32, "an immediate's kind has five bits");
+_Static_assert(OBJ__COUNT < 256, "an object's kind has eight bits");

@@ -1,0 +1,127 @@
+/* shape.h -- descriptions of types at run time: TypeDesc (a type) and Shape (a record or one
+ * constructor).
+ *
+ * Built by the compiler, read by GC, equality, hashing, printing, copying, the interpreter and the
+ * JIT. Immutable once published, except the impl slots of TypeDesc (atomic stores; the REPL may add
+ * an implementation). Ids are never reused. */
+#ifndef NOSI_SHAPE_H
+#define NOSI_SHAPE_H
+
+#include "vm/util/intern.h"
+#include "vm/value/object.h"
+
+/* How a field's declared type is stored. Raw fields are plain 64-bit words (Bool: 0/1, Char:
+ * scalar). */
+typedef enum FieldRep { FIELD_VALUE, FIELD_INT, FIELD_FLOAT, FIELD_BOOL, FIELD_CHAR } FieldRep;
+
+/* Built-in traits whose user implementations the runtime itself has to call. */
+typedef enum ImplSlot {
+    IMPL_SHOW,
+    IMPL_EQ,
+    IMPL_NEQ,
+    IMPL_COMPARE,
+    IMPL_LT,
+    IMPL_LE,
+    IMPL_GT,
+    IMPL_GE,
+    IMPL_HASH,
+    IMPL_COPY,
+    IMPL_ADD,
+    IMPL_SUB,
+    IMPL_MUL,
+    IMPL_DIV,
+    IMPL__COUNT
+} ImplSlot;
+
+/* Fixed ids of the built-in types: what `nosi_type_of(v)` answers. User types follow from
+ * TYPE__FIRST_USER. */
+typedef enum TypeId {
+    TYPE_ANY, // matches everything in a dispatch table
+    TYPE_UNIT,
+    TYPE_BOOL,
+    TYPE_INT,
+    TYPE_INT8,
+    TYPE_INT16,
+    TYPE_INT32,
+    TYPE_UINT8,
+    TYPE_UINT16,
+    TYPE_UINT32,
+    TYPE_UINT64,
+    TYPE_FLOAT,
+    TYPE_FLOAT32,
+    TYPE_BIGINT,
+    TYPE_DECIMAL,
+    TYPE_CHAR,
+    TYPE_STRING,
+    TYPE_LIST,
+    TYPE_TUPLE,
+    TYPE_MAP,
+    TYPE_SET,
+    TYPE_FUNCTION,
+    TYPE_PID,
+    TYPE_REF,
+    TYPE_INT64ARRAY,
+    TYPE_FLOAT64ARRAY,
+    TYPE_FLOAT32ARRAY,
+    TYPE_UINT8ARRAY,
+    TYPE_BYTES,
+    TYPE_BUFFER,
+    TYPE__FIRST_USER = 64
+} TypeId;
+
+typedef struct Shape Shape;
+typedef struct FuncCell FuncCell; // vm/bytecode/bytecode.h
+
+typedef struct TypeDesc {
+    uint32_t id;
+    Name name;      // as shown: last segment
+    Name full_name; // with module path
+    bool is_record;
+    bool is_var;                           // `var type`: mutable record
+    uint32_t n_ctors;                      // 1 for a record
+    Shape **ctors;                         // in declaration order
+    _Atomic(FuncCell *) impl[IMPL__COUNT]; // user implementations, or NULL
+} TypeDesc;
+
+struct Shape {
+    uint32_t id;
+    uint32_t index; // constructor number within the type
+    TypeDesc *type;
+    Name name; // constructor (= type name for records)
+    uint32_t n_fields;
+    bool has_named;            // fields have names
+    uint64_t raw_mask;         // bit i: field i is raw. Fields 64 and up are never raw
+    const Name *field_names;   // NULL entries for positional fields
+    const uint8_t *field_reps; // FieldRep per field
+};
+
+/* Registers a type with its constructors; ids are assigned. Takes copies. Thread safe. The type's
+ * shapes are reachable through ->ctors. */
+typedef struct ShapeSpec {
+    Name name;
+    uint32_t n_fields;
+    bool has_named;
+    const Name *field_names;
+    const uint8_t *field_reps;
+} ShapeSpec;
+TypeDesc *nosi_type_register(Name name, Name full_name, bool is_record, bool is_var,
+                             const ShapeSpec *ctors, uint32_t n);
+Shape *nosi_shape(uint32_t id);       // borrows; valid id required; wait-free
+TypeDesc *nosi_typedesc(uint32_t id); // built-in ids too (for impl slots); borrows; wait-free
+uint32_t nosi_n_typedescs(void);
+
+/* Option and Result are ordinary library types whose shapes natives need; registered before
+ * anything else by nosi_shapes_init with these names and constructor orders. */
+void nosi_shapes_init(void); // idempotent
+extern Shape *nosi_shape_some, *nosi_shape_none, *nosi_shape_ok, *nosi_shape_err;
+
+uint32_t nosi_type_of(Value v); // TypeId of any value (user types: their id)
+/* typeOf(x): "Int", "List", "Int64List", "Record", "Variant", ... (part 3, 1.10). */
+const char *nosi_type_kind_name(Value v);
+/* For messages: "Int", "String", user type name, ... */
+const char *nosi_type_name(Value v);
+
+/* Field i of a RECORD/VARIANT whose field is FIELD_VALUE. Raw fields: see data/record.h (boxing may
+ * allocate). */
+
+#endif
