@@ -962,7 +962,8 @@ static void take_read_ahead(FileReq *r, size_t n)
 {
     OpenFile *f = r->file;
     n = NOS_MIN(n, f->end - f->start);
-    memcpy(r->blob->bytes + r->len, f->buf + f->start, n);
+    if (n) // f->buf is NULL until something was read ahead
+        memcpy(r->blob->bytes + r->len, f->buf + f->start, n);
     r->len += n;
     f->start += n;
     f->pos += n;

@@ -83,7 +83,8 @@ int nosi_mir_munmap(void *addr, size_t bytes)
 
 /* ---- contexts -------------------------------------------------------------------------------- */
 
-NOS_NORETURN static void on_mir_error(MIR_error_type_t type, const char *format, ...)
+NOS_NORETURN static void NOS_PRINTF(2, 3)
+    on_mir_error(MIR_error_type_t type, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);

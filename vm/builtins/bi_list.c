@@ -196,6 +196,28 @@ static bool float_less(Value a,
     return x < y || (y != y && x == x);
 }
 
+/* The same for pairs, by their first component. */
+static Value key(Value pair)
+{
+    return nosi_tuple_get(pair, 0);
+}
+static bool int_key_less(Value a, Value b)
+{
+    return int_less(key(a), key(b));
+}
+static bool char_key_less(Value a, Value b)
+{
+    return char_less(key(a), key(b));
+}
+static bool string_key_less(Value a, Value b)
+{
+    return string_less(key(a), key(b));
+}
+static bool float_key_less(Value a, Value b)
+{
+    return float_less(key(a), key(b));
+}
+
 enum { INSERTION_MAX = 12 };
 
 /* Stable merge sort of a[0..n), with tmp of the same size. Depth: log n. */
@@ -234,6 +256,10 @@ SORT(sort_ints, int_less)
 SORT(sort_chars, char_less)
 SORT(sort_strings, string_less)
 SORT(sort_floats, float_less)
+SORT(sort_by_ints, int_key_less)
+SORT(sort_by_chars, char_key_less)
+SORT(sort_by_strings, string_key_less)
+SORT(sort_by_floats, float_key_less)
 
 static bool has_user_order(TypeId type)
 {
@@ -241,39 +267,66 @@ static bool has_user_order(TypeId type)
            bi_has_impl(type, IMPL_LE) || bi_has_impl(type, IMPL_GT) || bi_has_impl(type, IMPL_GE);
 }
 
-Value nosi_bi_list_sort(Proc *p, Value *args)
+typedef void SortFn(Value *a, size_t n, Value *tmp);
+
+/* How to sort values of that type, or NULL. */
+static SortFn *sort_for(uint32_t type, bool pairs)
+{
+    if (has_user_order((TypeId)type))
+        return NULL;
+    switch (type) {
+    case TYPE_INT:
+        return pairs ? sort_by_ints : sort_ints;
+    case TYPE_FLOAT:
+        return pairs ? sort_by_floats : sort_floats;
+    case TYPE_CHAR:
+        return pairs ? sort_by_chars : sort_chars;
+    case TYPE_STRING:
+        return pairs ? sort_by_strings : sort_strings;
+    default:
+        return NULL;
+    }
+}
+
+/* Some(sorted list), or None when what decides about the order is not of one simple type. */
+static Value sort(Proc *p, Value *args, bool pairs)
 {
     size_t n;
-    bool all_small = true;
+    bool all_small = !pairs;
+    uint32_t type = TYPE_ANY;
     WANT_LIST(0);
     if (value_is_nil(args[0]))
         return some(p, VALUE_NIL);
-    uint32_t type = nosi_type_of(value_head(args[0]));
-    if ((type != TYPE_INT && type != TYPE_FLOAT && type != TYPE_CHAR && type != TYPE_STRING) ||
-        has_user_order((TypeId)type))
-        return nosi_none();
     for (Value xs = args[0]; value_is_cons(xs); xs = value_tail(xs)) {
-        all_small = all_small && value_is_small(value_head(xs));
-        if (!value_is_small(value_head(xs)) && nosi_type_of(value_head(xs)) != type)
+        Value v = value_head(xs);
+        if (pairs && !(value_is_tuple(v) && nosi_tuple_size(v) == 2))
             return nosi_none();
-        if (value_is_small(value_head(xs)) && type != TYPE_INT)
+        v = pairs ? key(v) : v;
+        uint32_t t = value_is_small(v) ? (uint32_t)TYPE_INT : nosi_type_of(v);
+        all_small = all_small && value_is_small(v);
+        if (type == TYPE_ANY)
+            type = t;
+        if (t != type)
             return nosi_none();
     }
+    SortFn *f = sort_for(type, pairs);
+    if (!f)
+        return nosi_none();
     Value *a = to_array(p, args[0], &n), *tmp = nosi_alloc((n / 2 + 1) * sizeof *tmp);
-    if (type == TYPE_INT && all_small)
-        sort_smalls(a, n, tmp);
-    else if (type == TYPE_INT)
-        sort_ints(a, n, tmp);
-    else if (type == TYPE_FLOAT)
-        sort_floats(a, n, tmp);
-    else if (type == TYPE_CHAR)
-        sort_chars(a, n, tmp);
-    else
-        sort_strings(a, n, tmp);
+    (f == sort_ints && all_small ? sort_smalls : f)(a, n, tmp);
     nosi_free(tmp);
     nosi_charge(p, (int32_t)NOS_MIN(n / CHARGE_EVERY, 10000));
     Value v = from_array(p, a, n);
     return value_is_thrown(v) ? v : some(p, v);
+}
+
+Value nosi_bi_list_sort(Proc *p, Value *args)
+{
+    return sort(p, args, false);
+}
+Value nosi_bi_list_sort_pairs(Proc *p, Value *args)
+{
+    return sort(p, args, true);
 }
 
 /* ---- repetitions ---------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@ void nosi_diag_init(DiagList *d, Arena *arena, const SourceSet *sources)
     d->tail = &d->first;
 }
 
+NOS_PRINTF(5, 0)
 static Diag *add(DiagList *d, DiagSeverity severity, DiagKind kind, Span span, const char *fmt,
                  va_list ap)
 {
@@ -61,6 +62,7 @@ Diag *nosi_diag_warning(DiagList *d, DiagKind kind, Span span, const char *fmt, 
     return diag;
 }
 
+NOS_PRINTF(5, 0)
 static void add_note(DiagList *d, Diag *to, Span span, bool is_help, const char *fmt, va_list ap)
 {
     StrBuf b = {0};

@@ -2,6 +2,7 @@
 #ifndef NOSI_SCAN_H
 #define NOSI_SCAN_H
 
+#include "vm/heap/heap.h"
 #include "vm/value/shape.h"
 
 /* Runs `body` with `Value *slot` for every Value in object `o`, whose header is `header` (the one

@@ -22,9 +22,9 @@ void *nosi_hashmap_get(const HashMap *m, const void *key);       // NULL when ab
 void nosi_hashmap_put(HashMap *m, const void *key, void *value); // replaces
 bool nosi_hashmap_remove(HashMap *m, const void *key);           // true when it was there
 /* Visits every entry in unspecified order. */
-#define HASHMAP_EACH(m, e)                                                                        \
-    for (struct HashMapEntry *e = (m)->entries, *e##_end = (m)->entries + (m)->cap; e != e##_end; \
-         e++)                                                                                     \
+#define HASHMAP_EACH(m, e)                                                                     \
+    for (struct HashMapEntry *e = (m)->entries, *e##_end = e ? e + (m)->cap : e; e != e##_end; \
+         e++)                                                                                  \
         if (e->key)
 
 uint64_t

@@ -29,7 +29,7 @@
 #define vec_last(v) ((v)->at[(v)->n - 1])
 #define vec_free(v) (nosi_free((v)->at), (void)((v)->at = NULL, (v)->n = (v)->cap = 0))
 #define VEC_EACH(T, it, v) \
-    for (__typeof__(T) *it = (v)->at, *it##_end = (v)->at + (v)->n; it != it##_end; it++)
+    for (__typeof__(T) *it = (v)->at, *it##_end = it ? it + (v)->n : it; it != it##_end; it++)
 
 static inline uint32_t nosi_vec_capacity(uint32_t cap, uint32_t need)
 {
