@@ -1,7 +1,8 @@
 /* nostos.h -- the embedding API: run Nostos programs from C. Nothing else of the library is public.
  *
  * One VM runs one program. All functions are called from one thread; the VM starts its worker
- * threads itself while nos_run is executing. */
+ * threads itself. One VM exists at a time: free it before making the next one. Compiled code, types
+ * and interned names belong to the process: the memory they take is not given back. */
 #ifndef NOSTOS_H
 #define NOSTOS_H
 
@@ -17,9 +18,9 @@ typedef struct nos_vm nos_vm;
 typedef enum nos_status {
     NOS_OK = 0,
     NOS_ERROR_COMPILE = 1, // diagnostics were written to standard error
-    NOS_ERROR_RUNTIME =
-        2, // an uncaught exception ended `main`; its report was written to standard error
-    NOS_ERROR_USAGE = 3, // called in the wrong order, or with a bad argument
+    NOS_ERROR_RUNTIME = 2, // an uncaught exception ended `main`, whose report was written to
+                           // standard error, or exit(n) with n != 0
+    NOS_ERROR_USAGE = 3,   // called in the wrong order, or with a bad argument
 } nos_status;
 
 typedef struct nos_options {
@@ -31,7 +32,9 @@ typedef struct nos_options {
 
 /* Creates a VM; options may be NULL. Gives the VM, never NULL. */
 nos_vm *nos_new(const nos_options *options);
-/* Compiles the program in `text` (n bytes of UTF-8); `name` stands for the file in messages. */
+/* A program is loaded once per VM, and only if no load has failed.
+ *
+ * Compiles the program in `text` (n bytes of UTF-8); `name` stands for the file in messages. */
 nos_status nos_load_text(nos_vm *vm, const char *name, const char *text, size_t n);
 /* The same for a file; `use a.b` finds a/b.nos beside it. */
 nos_status nos_load_file(nos_vm *vm, const char *path);

@@ -124,7 +124,7 @@ static void reason_of(Proc *p, StrBuf *out)
         nosi_strbuf_puts(out, "normal");
         break;
     case EXIT_EXCEPTION:
-        nosi_exception_reason(p->exc, out);
+        nosi_exception_reason(p, out);
         break;
     case EXIT_MEMORY:
         nosi_strbuf_puts(out, "out of memory");

@@ -112,6 +112,13 @@ Mvar *nosi_mvar_new(Name name, Value initial)
     return m;
 }
 
+void nosi_mvar_free(Mvar *m)
+{
+    if (m)
+        value_drop(m->value);
+    nosi_free(m);
+}
+
 /* ---- holding
  * -------------------------------------------------------------------------------------------------
  */

@@ -32,7 +32,8 @@ struct Mvar {
 
 typedef enum { MV_DONE, MV_PARKED, MV_THROWN } MvResult;
 
-Mvar *nosi_mvar_new(Name name, Value initial);        // gives; lives for ever
+Mvar *nosi_mvar_new(Name name, Value initial);        // gives
+void nosi_mvar_free(Mvar *m);                         // takes; no process runs any more
 MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out); // may collect
 MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v); // takes the lock for a moment unless p holds it
 MvResult nosi_mvar_lock(Proc *p, Mvar *m);

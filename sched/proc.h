@@ -48,10 +48,12 @@ typedef enum ProcState {
  * tests one sign. */
 typedef enum FrameKind {
     FRAME_PLAIN,
-    FRAME_FIRST,  // the process ends with this result
-    FRAME_NOT,    // a Bool is expected, its negation is the result
-    FRAME_BOOL,   // a Bool is expected (for a JNEQ instruction: it decides the jump)
-    FRAME_CMP_LT, // an Int from `compare` is expected; the result is the Bool result < 0 ...
+    FRAME_FIRST,    // the process ends with this result
+    FRAME_UNCAUGHT, // the same, and it had ended: this is the user Show of the exception. Under the
+                    // header: the exception, and its trace as a raw word (owned)
+    FRAME_NOT,      // a Bool is expected, its negation is the result
+    FRAME_BOOL,     // a Bool is expected (for a JNEQ instruction: it decides the jump)
+    FRAME_CMP_LT,   // an Int from `compare` is expected; the result is the Bool result < 0 ...
     FRAME_CMP_LE,
     FRAME_CMP_GT,
     FRAME_CMP_GE,

@@ -1,6 +1,6 @@
 /* report.c -- text about processes that ended or cannot go on: exceptions (part 1, 11.3 column 4),
- * crash reports (part 3, 2.9), the deadlock report (2.6). Rendering is the built-in one: user Show
- * is not run here. */
+ * crash reports (part 3, 2.9), the deadlock report (2.6). User Show is not
+ * run here: the unwinder has run it before the process ended (Trace.shown). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -69,10 +69,14 @@ void nosi_exception_text(Value exc, StrBuf *out)
     }
 }
 
-void nosi_exception_reason(Value exc, StrBuf *out)
+void nosi_exception_reason(const Proc *p, StrBuf *out)
 {
     StrBuf text = {0};
-    nosi_exception_text(exc, &text);
+    if (p->exc_trace && p->exc_trace->shown) {
+        nosi_strbuf_puts(out, p->exc_trace->shown);
+        return;
+    }
+    nosi_exception_text(p->exc, &text);
     const char *s = nosi_strbuf_cstr(&text);
     size_t skip = strncmp(s, uncaught, sizeof uncaught - 1) == 0 ? sizeof uncaught - 1 : 0;
     nosi_strbuf_puts(out, s + skip);
@@ -83,7 +87,10 @@ static void end_text(const Proc *p, StrBuf *out)
 {
     switch ((ExitKind)p->exit_kind) {
     case EXIT_EXCEPTION:
-        nosi_exception_text(p->exc, out);
+        if (p->exc_trace && p->exc_trace->shown)
+            nosi_strbuf_printf(out, "%s%s", uncaught, p->exc_trace->shown);
+        else
+            nosi_exception_text(p->exc, out);
         break;
     case EXIT_MEMORY:
         nosi_strbuf_puts(out, "Out of memory: the heap limit of the process is exceeded");

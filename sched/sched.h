@@ -168,7 +168,9 @@ extern void (*nosi_before_report)(void);
 
 /* Text of an exception after "Runtime error: " (part 1, 11.3 column 4). */
 void nosi_exception_text(Value exc, StrBuf *out);
-/* The shown value without "Panic: Uncaught exception: ": reason of DOWN and EXIT messages. */
-void nosi_exception_reason(Value exc, StrBuf *out);
+/* What p ended with, shown, without "Panic: Uncaught exception: ": reason of DOWN and EXIT
+ * messages.
+ */
+void nosi_exception_reason(const Proc *p, StrBuf *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* spawn.c -- making processes, sending to them, and their end. */
 #include "sched/internal.h"
 #include "vm/data/list.h"
+#include "vm/data/string.h"
 
 enum { FIRST_STACK = 32, BATCH = 64, MAX_STASH = 64 };
 
@@ -264,11 +265,37 @@ void nosi_proc_free(Proc *p)
     nosi_free(p);
 }
 
+/* A process that ends while the user Show of its uncaught exception runs (FRAME_UNCAUGHT), by its
+ * result, by failing, or from outside: that exception is what it ended with. */
+static void restore_uncaught(Proc *p)
+{
+    Value *base = p->base;
+    while (base && base[-2].bits)
+        base -= frame_distance(base[-1]);
+    if (!base || frame_kind(base[-1]) != FRAME_UNCAUGHT)
+        return;
+    Trace *t = (Trace *)(uintptr_t)base[-4].bits;
+    if (p->exit_kind == EXIT_VALUE && value_is_string(p->exc)) {
+        const char *text;
+        size_t n;
+        nosi_string_view(p->exc, &text, &n);
+        t->shown = nosi_alloc(n + 1);
+        memcpy(t->shown, text, n);
+        t->shown[n] = 0;
+    }
+    if (p->exit_kind == EXIT_VALUE || p->exit_kind == EXIT_MEMORY)
+        p->exit_kind = EXIT_EXCEPTION;
+    nosi_trace_free(p->exc_trace);
+    p->exc_trace = t;
+    p->exc = base[-5];
+}
+
 void nosi_proc_exit(Proc *p)
 {
     Sched *s = p->sched;
     ProcLinks *links;
 
+    restore_uncaught(p);
     p->heap.max_words = 0; // what follows may need a little more
     if (nosi_io_process_exit)
         nosi_io_process_exit(p);

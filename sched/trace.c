@@ -33,6 +33,7 @@ Trace *nosi_trace_capture(const Proc *p)
     t->n_inner = n_inner;
     t->n_outer = n_outer;
     t->n_skipped = rest - n_outer;
+    t->shown = NULL;
     memcpy(t->frames, inner, n_inner * sizeof *inner);
     for (uint32_t i = 0; i < n_outer; i++)
         t->frames[n_inner + i] = outer[(t->n_skipped + i) % TRACE_OUTER];
@@ -41,6 +42,8 @@ Trace *nosi_trace_capture(const Proc *p)
 
 void nosi_trace_free(Trace *t)
 {
+    if (t)
+        nosi_free(t->shown);
     nosi_free(t);
 }
 

@@ -17,6 +17,7 @@ typedef struct TraceFrame {
 struct Trace {
     uint32_t n_inner, n_outer;
     uint64_t n_skipped;  // between the two
+    char *shown;         // text of the exception by user Show, owned; NULL: the built-in one
     TraceFrame frames[]; // n_inner innermost, then n_outer outermost
 };
 

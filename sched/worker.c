@@ -298,7 +298,8 @@ static void sleep_worker(Worker *w)
         if (any_work(s))
             break;
         uint64_t deadline = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
-        if (s->seeded && deadline != UINT64_MAX &&
+        // Relaxed: after the last call ended the program is over, and time must not go on for it.
+        if (s->seeded && deadline != UINT64_MAX && __atomic_load_n(&s->calls, __ATOMIC_RELAXED) &&
             atomic_load_explicit(&s->io_pending, memory_order_relaxed) == 0) {
             atomic_store_explicit(&s->logical_ns, deadline,
                                   memory_order_relaxed); // nothing else can happen before
@@ -469,6 +470,7 @@ static void *worker_main(void *arg)
     for (Proc *p;
          !atomic_load_explicit(&w->sched->stop, memory_order_relaxed) && (p = find_work(w));)
         run_one(w, p);
+    nosi_gc_thread_end();
     return NULL;
 }
 
@@ -569,6 +571,12 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
     c.serial = p->serial;
     c.proc = p;
     p->call = &c;
+    struct sigaction act = {.sa_handler = on_sigint}, old;
+    if (take_sigint) {
+        sigint_seen = 0;
+        atomic_store_explicit(&sigint_call, &c, memory_order_release);
+        sigaction(SIGINT, &act, &old);
+    }
     // Counts as pending until the process is queued: a worker that is just falling asleep would
     // otherwise see a call without anything to run, and report a deadlock.
     nosi_io_begin(s);
@@ -579,12 +587,6 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
     nosi_pid_add(s, p);
     nosi_runq_push(s, p);
     nosi_io_end(s);
-    struct sigaction act = {.sa_handler = on_sigint}, old;
-    if (take_sigint) {
-        sigint_seen = 0;
-        atomic_store_explicit(&sigint_call, &c, memory_order_release);
-        sigaction(SIGINT, &act, &old);
-    }
     for (;;) {
         sem_wait(&c.done); // also returns early with EINTR
         pthread_mutex_lock(&s->call_mutex);

@@ -139,6 +139,8 @@ def run(test, opt):
     except subprocess.TimeoutExpired as e:
         output = (e.stdout or b"") + (e.stderr or b"")
         return f"no end after {limit:.0f} s", output.decode(errors="replace")
+    except OSError as e:  # for example a binary that is being linked anew
+        return f"cannot be run: {e}", ""
     out = done.stdout.decode(errors="replace")
     both = out + (done.stderr or b"").decode(errors="replace")
     return test.problem(done.returncode, out, both), both

@@ -6,7 +6,7 @@
 
 struct nos_vm {
     Vm *vm;
-    bool loaded, ran;
+    bool loaded, failed, ran;
 };
 
 nos_vm *nos_new(const nos_options *options)
@@ -26,19 +26,20 @@ nos_vm *nos_new(const nos_options *options)
 static nos_status loaded(nos_vm *vm, bool ok)
 {
     vm->loaded = ok;
+    vm->failed = !ok;
     return ok ? NOS_OK : NOS_ERROR_COMPILE;
 }
 
 nos_status nos_load_text(nos_vm *vm, const char *name, const char *text, size_t n)
 {
-    if (!vm || vm->loaded || !name || !text)
+    if (!vm || vm->loaded || vm->failed || !name || !text)
         return NOS_ERROR_USAGE;
-    return loaded(vm, nosi_vm_load_text(vm->vm, name, text, n));
+    return loaded(vm, nosi_vm_load_text(vm->vm, name, text, n) && nosi_vm_prepare(vm->vm, NULL));
 }
 
 nos_status nos_load_file(nos_vm *vm, const char *path)
 {
-    if (!vm || vm->loaded || !path)
+    if (!vm || vm->loaded || vm->failed || !path)
         return NOS_ERROR_USAGE;
     return loaded(vm, nosi_vm_load_file(vm->vm, path));
 }

@@ -1,5 +1,6 @@
 /* main.c -- the nostos command: parses the command line (options.def), assembles a VM, runs. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "vm/bytecode/bytecode.h"
+#include "vm/run.h"
 #include "vm/vm.h"
 
 #ifndef NOS_VERSION
@@ -70,14 +72,15 @@ typedef struct Cli {
 
 static void print_help(FILE *out)
 {
-    fputs("Usage: nostos [OPTIONS] FILE.nos | DIR [ARGUMENTS]\n"
-          "       nostos COMMAND ...\n"
-          "\n"
-          "Runs a Nostos program. Options come before the program; everything after it belongs to "
-          "the program.\n"
-          "Without arguments on a terminal: the REPL.\n"
-          "\nCommands:\n",
-          out);
+    fputs(
+        "Usage: nostos [OPTIONS] FILE.nos | DIR [ARGUMENTS]\n"
+        "       nostos COMMAND ...\n"
+        "\n"
+        "Runs a Nostos program. Options come before the program (`--` ends them); everything after "
+        "it\nbelongs to the program.\n"
+        "Without arguments on a terminal: the REPL.\n"
+        "\nCommands:\n",
+        out);
     for (size_t i = 0; i < NOS_COUNT(commands); i++)
         fprintf(out, "  %-26s %s\n", commands[i].usage, commands[i].text);
     fputs("\nOptions:\n", out);
@@ -108,19 +111,24 @@ NOS_NORETURN static void NOS_PRINTF(1, 2) usage_error(const char *fmt, ...)
 }
 
 static uint64_t number_argument(const char *option, const char *text, bool allow_suffix,
-                                uint64_t max)
+                                uint64_t min, uint64_t max)
 {
     char *end;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
     uint64_t scale = 1;
     if (allow_suffix && *end) {
-        scale = *end == 'K' ? 1u << 10 : *end == 'M' ? 1u << 20 : *end == 'G' ? 1u << 30 : 0;
-        end++;
+        char c = *end++;
+        scale = c == 'K' || c == 'k'   ? 1u << 10
+                : c == 'M' || c == 'm' ? 1u << 20
+                : c == 'G' || c == 'g' ? 1u << 30
+                                       : 0;
     }
-    if (errno || end == text || *end || *text == '-' || !scale || n > max / scale) {
+    // strtoull also takes blanks and a sign.
+    if (errno || *end || *text < '0' || *text > '9' || !scale || n > max / scale)
         usage_error("--%s: not a valid number: '%s'", option, text);
-    }
+    if (n < min)
+        usage_error("--%s: at least %llu", option, (unsigned long long)min);
     return n * scale;
 }
 
@@ -139,18 +147,16 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
         cli->bin = value;
         break;
     case OPT_THREADS:
-        cli->vm.threads = (uint32_t)number_argument(name, value, false, 1024);
-        if (!cli->vm.threads)
-            usage_error("%s", "--threads: at least 1");
+        cli->vm.threads = (uint32_t)number_argument(name, value, false, 1, 1024);
         break;
     case OPT_MAX_DEPTH:
-        cli->vm.max_depth = (uint32_t)number_argument(name, value, false, 1u << 30);
+        cli->vm.max_depth = (uint32_t)number_argument(name, value, false, 1, 1u << 30);
         break;
     case OPT_MAX_HEAP:
-        cli->vm.max_heap_bytes = number_argument(name, value, true, 1ull << 48);
+        cli->vm.max_heap_bytes = number_argument(name, value, true, 1, 1ull << 48);
         break;
     case OPT_SEED:
-        cli->vm.seed = number_argument(name, value, false, UINT64_MAX);
+        cli->vm.seed = number_argument(name, value, false, 0, UINT64_MAX);
         cli->vm.has_seed = true;
         break;
     case OPT_ON_CRASH:
@@ -186,9 +192,14 @@ static int find_option(const char *arg, const char **value)
 static void parse_command_line(Cli *cli, int argc, char **argv)
 {
     int i = 1;
+    bool options = true; // until `--`
     for (; i < argc && !cli->path; i++) {
         char *arg = argv[i];
-        if (arg[0] == '-' && arg[1]) {
+        if (options && strcmp(arg, "--") == 0) {
+            options = false;
+            continue;
+        }
+        if (options && arg[0] == '-' && arg[1]) {
             const char *value;
             int id = find_option(arg, &value);
             if (id < 0)
@@ -234,12 +245,13 @@ static void disassemble(Vm *vm)
 static int run_program(Cli *cli, Vm *vm)
 {
     struct stat st;
-    if (stat(cli->path, &st) != 0) {
-        fprintf(stderr, "Error: cannot read '%s': %s\n", cli->path, strerror(errno));
+    bool is_dir = stat(cli->path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (cli->bin && !is_dir) {
+        nosi_vm_error(vm, "--bin requires a nostos.toml with [[bin]] entries");
         return 1;
     }
-    bool loaded = S_ISDIR(st.st_mode) ? nosi_vm_load_project(vm, cli->path, cli->bin)
-                                      : nosi_vm_load_file(vm, cli->path);
+    bool loaded =
+        is_dir ? nosi_vm_load_project(vm, cli->path, cli->bin) : nosi_vm_load_file(vm, cli->path);
     if (!loaded)
         return 1;
     if (cli->command == CMD_CHECK || cli->given[OPT_CHECK])
@@ -251,39 +263,61 @@ static int run_program(Cli *cli, Vm *vm)
     return nosi_vm_run(vm);
 }
 
-int main(int argc, char **argv)
+/* A standard stream that is closed would be what the program's first file gets. Output to a closed
+ * one fails, like a write to a full device. */
+static void open_standard_streams(void)
 {
-    Cli cli = {0};
-    parse_command_line(&cli, argc, argv);
-    if (cli.given[OPT_HELP]) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDONLY) != fd)
+            _exit(1);
+}
+
+/* Output that got lost makes the run a failure. */
+static int end_output(int status)
+{
+    nosi_run_flush();
+    int err = atomic_load(&nosi_output_errno);
+    if (err || ferror(stdout)) {
+        fprintf(stderr, "Error: cannot write to standard output%s%s\n", err ? ": " : "",
+                err ? strerror(err) : "");
+        status = status ? status : 1;
+    }
+    fflush(stderr);
+    return status;
+}
+
+static int run_command(Cli *cli)
+{
+    if (cli->given[OPT_HELP]) {
         print_help(stdout);
         return 0;
     }
-    if (cli.given[OPT_VERSION]) {
+    if (cli->given[OPT_VERSION]) {
         puts("nostos " NOS_VERSION);
         return 0;
     }
+    if (cli->command == CMD_NONE || (cli->command != CMD_REPL && !cli->path)) {
+        fputs("Error: No input file specified\n", stderr);
+        print_help(stderr);
+        return EXIT_WRONG_USAGE;
+    }
+    Vm *vm = nosi_vm_new(&cli->vm);
+    if (cli->command == CMD_REPL)
+        return nosi_repl(vm, cli->path, stdin, isatty(STDIN_FILENO));
+    return run_program(cli, vm);
+}
+
+int main(int argc, char **argv)
+{
+    Cli cli = {0};
+    open_standard_streams();
+    parse_command_line(&cli, argc, argv);
     const char *seed = getenv("NOS_SEED");
     if (seed && *seed && !cli.vm.has_seed)
         apply_option(&cli, OPT_SEED, seed);
     if (cli.command == CMD_NONE && argc <= 1 && isatty(STDIN_FILENO))
         cli.command = CMD_REPL;
-    if (cli.command == CMD_NONE || (cli.command != CMD_REPL && !cli.path)) {
-        fputs("Error: No input file specified\n", stderr);
-        print_help(stderr);
-        return EXIT_WRONG_USAGE;
-    }
-    Vm *vm = nosi_vm_new(&cli.vm);
-    int status;
-    if (cli.command == CMD_REPL) {
-        status = cli.path && !nosi_vm_load_file(vm, cli.path)
-                     ? 1
-                     : nosi_repl(vm, stdin, isatty(STDIN_FILENO));
-    } else {
-        status = run_program(&cli, vm);
-    }
     // The VM is not torn down: other processes of the program are abandoned (part 3, 2.6) and the
     // OS takes the memory back at once.
-    fflush(NULL);
-    _exit(status);
+    _exit(end_output(run_command(&cli)));
 }

@@ -1,6 +1,7 @@
 /* project.c -- see project.h. The TOML reader knows what nostos.toml needs: tables, arrays of
- * tables, and `key = string | bool | integer | { inline table }`; anything else is an error with
- * its line, never ignored silently. */
+ * tables, dotted and quoted keys, strings of one line, words (numbers, dates, Booleans), arrays and
+ * inline tables; anything else is an error with its line, never ignored silently. What is not about
+ * the project or its entry points is read and dropped. */
 #include "vm/project.h"
 
 #include <dirent.h>
@@ -83,46 +84,117 @@ static bool is_key_char(char c)
            c == '-';
 }
 
-static const char *read_key(Toml *t)
+/* A string in quotes, without them. NULL: malformed. */
+static const char *read_string(Toml *t)
+{
+    char quote = *t->s++;
+    StrBuf b = {0};
+    while (*t->s && *t->s != '\n' && *t->s != quote) {
+        char c = *t->s++;
+        if (c == '\\' && quote == '"' && *t->s && *t->s != '\n') {
+            c = *t->s++;
+            c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+        }
+        nosi_strbuf_putc(&b, c);
+    }
+    const char *v = *t->s == quote ? nosi_arena_strndup(t->arena, nosi_strbuf_cstr(&b), b.n) : NULL;
+    nosi_strbuf_free(&b);
+    t->s += v != NULL;
+    return v;
+}
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'';
+}
+
+static const char *read_word(Toml *t, const char *more)
 {
     const char *start = t->s;
-    while (is_key_char(*t->s))
+    while (is_key_char(*t->s) || (*t->s && strchr(more, *t->s)))
         t->s++;
     return t->s == start ? NULL : nosi_arena_strndup(t->arena, start, (size_t)(t->s - start));
 }
 
-/* A value: strings come back without quotes, everything else as written. NULL: malformed. */
-static const char *read_value(Toml *t)
+/* `a`, `"a b"`, `a.b.c`. */
+static const char *read_key(Toml *t)
 {
-    if (*t->s == '"' || *t->s == '\'') {
-        char quote = *t->s++;
-        StrBuf b = {0};
-        while (*t->s && *t->s != '\n' && *t->s != quote) {
-            char c = *t->s++;
-            if (c == '\\' && quote == '"') {
-                c = *t->s++;
-                c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
-            }
-            nosi_strbuf_putc(&b, c);
-        }
-        const char *v =
-            *t->s == quote ? nosi_arena_strndup(t->arena, nosi_strbuf_cstr(&b), b.n) : NULL;
-        nosi_strbuf_free(&b);
-        t->s += v != NULL;
-        return v;
-    }
-    const char *start = t->s;
-    if (*t->s == '{') { // inline table (dependencies): kept as text
-        while (*t->s && *t->s != '\n' && *t->s != '}')
-            t->s++;
-        if (*t->s != '}')
+    const char *key = NULL;
+    for (;;) {
+        const char *part = is_quote(*t->s) ? read_string(t) : read_word(t, "");
+        if (!part)
             return NULL;
+        key = key ? nosi_arena_printf(t->arena, "%s.%s", key, part) : part;
+        skip_blanks(t);
+        if (*t->s != '.')
+            return key;
         t->s++;
-    } else {
-        while (is_key_char(*t->s) || *t->s == '.')
-            t->s++;
+        skip_blanks(t);
     }
-    return t->s == start ? NULL : nosi_arena_strndup(t->arena, start, (size_t)(t->s - start));
+}
+
+/* An array, which may go over several lines, or an inline table; only its end is found. */
+static const char *skip_nested(Toml *t)
+{
+    char open[32];
+    int depth = 0;
+    do {
+        char c = *t->s;
+        if (is_quote(c)) {
+            if (!read_string(t))
+                return NULL;
+            continue;
+        }
+        if (c == '[' || c == '{') {
+            if (depth == (int)sizeof open)
+                return NULL;
+            open[depth++] = c;
+        } else if (c == ']' || c == '}') {
+            if (open[--depth] != (c == ']' ? '[' : '{'))
+                return NULL;
+        } else if (c == '#') {
+            t->s += strcspn(t->s, "\n");
+            continue;
+        } else if (c == '\n' && open[0] == '[') {
+            t->line++;
+        } else if (c == '\n' || !c) {
+            return NULL;
+        }
+        t->s++;
+    } while (depth);
+    return "";
+}
+
+/* Strings come back without quotes, words as written, nested things empty. NULL: malformed. */
+static const char *read_value(Toml *t, bool *is_string)
+{
+    *is_string = is_quote(*t->s);
+    if (*is_string)
+        return read_string(t);
+    return *t->s == '[' || *t->s == '{' ? skip_nested(t) : read_word(t, ".+:");
+}
+
+/* `key = value` in the table. Returns an error text or NULL. */
+static const char *set_value(Project *p, Toml *t, const char *table, const char *key,
+                             const char *value, bool is_string)
+{
+    const char **to = NULL;
+    ProjectBin *bin = strcmp(table, "bin") == 0 ? &vec_last(&p->bins) : NULL;
+    if (bin && strcmp(key, "default") == 0) {
+        bin->is_default = strcmp(value, "true") == 0;
+        if (is_string || (!bin->is_default && strcmp(value, "false") != 0))
+            return fail(t, "`default` is true or false");
+    } else if (bin) {
+        to = strcmp(key, "name") == 0 ? &bin->name : strcmp(key, "entry") == 0 ? &bin->entry : NULL;
+    } else if (strcmp(table, "project") == 0 && strcmp(key, "name") == 0) {
+        to = &p->name;
+    }
+    if (!to)
+        return NULL;
+    if (!is_string)
+        return fail(t, nosi_arena_printf(t->arena, "`%s` must be a string", key));
+    *to = value;
+    return NULL;
 }
 
 static const char *read_toml(Project *p, Arena *arena, const char *path, const char *text)
@@ -152,20 +224,13 @@ static const char *read_toml(Project *p, Arena *arena, const char *path, const c
                 return fail(&t, "expected `key = value`");
             t.s++;
             skip_blanks(&t);
-            const char *value = read_value(&t);
+            bool is_string;
+            const char *value = read_value(&t, &is_string);
             if (!value)
                 return fail(&t, "malformed value");
-            if (strcmp(table, "project") == 0 && strcmp(key, "name") == 0) {
-                p->name = value;
-            } else if (strcmp(table, "bin") == 0) {
-                ProjectBin *bin = &vec_last(&p->bins);
-                if (strcmp(key, "name") == 0)
-                    bin->name = value;
-                else if (strcmp(key, "entry") == 0)
-                    bin->entry = value;
-                else if (strcmp(key, "default") == 0)
-                    bin->is_default = strcmp(value, "true") == 0;
-            }
+            const char *error = set_value(p, &t, table, key, value, is_string);
+            if (error)
+                return error;
         }
         skip_blanks(&t);
         if (*t.s == '#')
@@ -199,7 +264,9 @@ const char *nosi_project_read(Project *p, Arena *arena, const char *dir)
     const char *path = nosi_arena_printf(arena, "%s/nostos.toml", p->dir);
     FILE *f = fopen(path, "rb");
     if (!f)
-        return NULL;
+        return errno == ENOENT
+                   ? NULL
+                   : nosi_arena_printf(arena, "cannot read '%s': %s", path, strerror(errno));
     p->has_toml = true;
     StrBuf b = {0};
     char buf[4096];

@@ -1,6 +1,8 @@
 /* run.c -- see run.h. */
 #include "vm/run.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -73,11 +75,17 @@ void nosi_run_end(Vm *vm)
     nosi_io_detach(vm->sched);
     nosi_sched_free(vm->sched);
     vm->sched = NULL;
+    VEC_EACH (Symbol *, s, &vm->program->mvars)
+        nosi_mvar_free((*s)->runtime);
 }
+
+_Atomic(int) nosi_output_errno;
 
 void nosi_run_flush(void)
 {
-    nosi_stdout_flush();
+    int none = 0;
+    if (fflush(stdout) != 0)
+        atomic_compare_exchange_strong(&nosi_output_errno, &none, errno);
 }
 
 void nosi_run_show_result(StrBuf *out, Value v)
@@ -88,10 +96,32 @@ void nosi_run_show_result(StrBuf *out, Value v)
 /* ---- compiling
  * --------------------------------------------------------------------------------------------- */
 
+/* A run-time error as a JSON line: the first line of its report, at the line that raised it. */
+static void report_json(Vm *vm, const Outcome *o)
+{
+    static const char prefix[] = "Runtime error: ";
+    const char *text = o->text ? o->text : prefix;
+    if (strncmp(text, prefix, sizeof prefix - 1) == 0)
+        text += sizeof prefix - 1;
+    Span span = {0};
+    const TraceFrame *at = o->trace && o->trace->n_inner ? &o->trace->frames[0] : NULL;
+    for (uint32_t i = 1; at && at->func->file && i <= vm->sources.n && !span.file; i++) {
+        const SourceFile *f = nosi_source(&vm->sources, i);
+        uint32_t line = nosi_func_line(at->func, at->pc);
+        if (strcmp(f->path, at->func->file) == 0 && line && line <= f->n_lines)
+            span = (Span){i, f->line_start[line - 1], f->line_start[line - 1]};
+    }
+    nosi_diag_error(&vm->diags, DIAG_RUNTIME, span, "%.*s", (int)strcspn(text, "\n"), text);
+    nosi_vm_report(vm);
+}
+
 /* Prints how a run ended; returns the exit status. */
-static int report(Outcome *o)
+static int report(Vm *vm, Outcome *o)
 {
     nosi_run_flush();
+    if (vm->options.json_errors && o->kind != EXIT_VALUE && o->kind != EXIT_CODE &&
+        o->kind != EXIT_INTERRUPTED)
+        report_json(vm, o);
     switch (o->kind) {
     case EXIT_VALUE:
         return 0;
@@ -133,12 +163,12 @@ int nosi_run_initialisers(Vm *vm)
     int status = 0;
     for (uint32_t i = 0; i < vm->mvar_inits.n && !status; i++) {
         const MvarStart *m = &vm->mvar_inits.at[i];
-        Outcome o = nosi_sched_call(vm->sched, m->init);
+        Outcome o = nosi_sched_run(vm->sched, m->init);
         if (o.kind == EXIT_VALUE) {
             nosi_mvar_store(m->mvar, o.value);
             o.value = NULL;
         } else {
-            status = report(&o);
+            status = report(vm, &o);
         }
         nosi_outcome_free(&o);
     }
@@ -156,7 +186,7 @@ int nosi_vm_run(Vm *vm)
     if (failed)
         return failed;
     Outcome o = nosi_sched_run(vm->sched, vm->entry);
-    int status = report(&o);
+    int status = report(vm, &o);
     if (o.kind == EXIT_VALUE && o.value && !value_is_unit(o.value->root)) {
         StrBuf out = {0};
         nosi_run_show_result(&out, o.value->root);
@@ -164,7 +194,7 @@ int nosi_vm_run(Vm *vm)
         fwrite(out.s, 1, out.n, stdout);
         nosi_strbuf_free(&out);
     }
-    fflush(stdout);
+    nosi_run_flush();
     nosi_outcome_free(&o);
     return status;
 }

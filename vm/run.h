@@ -3,6 +3,8 @@
 #ifndef NOSI_RUN_H
 #define NOSI_RUN_H
 
+#include <stdatomic.h>
+
 #include "vm/util/strbuf.h"
 #include "vm/value/value.h"
 #include "vm/vm.h"
@@ -14,7 +16,9 @@ int nosi_run_initialisers(
     Vm *vm); // sets new mvars, in order of declaration; exit status of the first failure, or 0
 /* Appends v in result format (part 1, 14.6). */
 void nosi_run_show_result(StrBuf *out, Value v);
-/* Flushes the program's buffered standard output. */
+/* Flushes the program's buffered standard output. The first failure is kept in nosi_output_errno.
+ */
 void nosi_run_flush(void);
+extern _Atomic(int) nosi_output_errno;
 
 #endif

@@ -2,6 +2,7 @@
 #include "vm/vm.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,8 +57,7 @@ static void require_lib_funcs(Vm *vm, const SourceUnit *unit)
 /* ---- reading files
  * ----------------------------------------------------------------------------------------- */
 
-/* The whole file, or NULL with errno. Gives memory. */
-static char *read_file(const char *path, size_t *n)
+char *nosi_read_file(const char *path, size_t *n)
 {
     FILE *f = fopen(path, "rb");
     if (!f)
@@ -93,7 +93,7 @@ static SourceUnit *parse_text(Vm *vm, const char *path, const char *text, size_t
 static SourceUnit *parse_path(Vm *vm, const char *path)
 {
     size_t n;
-    char *text = read_file(path, &n);
+    char *text = nosi_read_file(path, &n);
     if (!text)
         return NULL;
     SourceUnit *unit = parse_text(vm, path, text, n, false, false);
@@ -182,6 +182,23 @@ bool nosi_vm_report(Vm *vm)
     return errors;
 }
 
+void nosi_vm_error(Vm *vm, const char *fmt, ...)
+{
+    StrBuf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    nosi_strbuf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    if (vm->options.json_errors) {
+        nosi_diag_error(&vm->diags, DIAG_COMPILE, (Span){0}, "%s", nosi_strbuf_cstr(&text));
+        nosi_vm_report(vm);
+    } else {
+        fflush(stdout);
+        fprintf(stderr, "Error: %s\n", nosi_strbuf_cstr(&text));
+    }
+    nosi_strbuf_free(&text);
+}
+
 /* ---- loading
  * -----------------------------------------------------------------------------------------------
  */
@@ -214,7 +231,7 @@ bool nosi_vm_load_file(Vm *vm, const char *path)
     vm->directory[slash ? slash - path + 1 : 0] = 0;
     SourceUnit *unit = parse_path(vm, path);
     if (!unit) {
-        fprintf(stderr, "Error: cannot read '%s': %s\n", path, strerror(errno));
+        nosi_vm_error(vm, "cannot read '%s': %s", path, strerror(errno));
         return false;
     }
     add_root(vm, unit, "");
@@ -242,7 +259,7 @@ bool nosi_vm_load_project(Vm *vm, const char *dir, const char *bin)
     }
     nosi_project_free(&project);
     if (error) {
-        fprintf(stderr, "Error: %s\n", error);
+        nosi_vm_error(vm, "%s", error);
         return false;
     }
     return compile(vm) && nosi_vm_prepare(vm, *entry ? entry : NULL);
@@ -284,9 +301,12 @@ bool nosi_vm_prepare(Vm *vm, const char *entry)
     }
     if (vm->entry)
         return true;
-    if (vm->is_project && !entry)
-        fputs("No 'main.main' or 'main' function found in project\n", stderr);
+    const char *text = vm->is_project && !entry
+                           ? "No 'main.main' or 'main' function found in project"
+                           : nosi_arena_printf(&vm->arena, "Entry point '%s' not found", shown);
+    if (vm->options.json_errors)
+        nosi_vm_error(vm, "%s", text);
     else
-        fprintf(stderr, "Entry point '%s' not found\n", shown);
+        fprintf(stderr, "%s\n", text);
     return false;
 }

@@ -5,7 +5,7 @@
  * vm/front/[a-z]*.c vm/util/{alloc,arena,strbuf,hashmap,utf8}.c -lpthread
  *   ./a.out -max_total_time=180 -max_len=4096 CORPUS
  *
- * A tree without errors has every operand that its kind needs: later passes do not check. */
+ * A tree has every operand that its kind needs, also after errors: later passes do not check. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,6 +21,55 @@ static void need(const void *p)
         abort();
 }
 
+static bool errors_reported;
+
+static void check(const Expr *e);
+
+static void check_pat(const Pat *pat)
+{
+    need(pat);
+    for (uint32_t i = 0; i < pat->elems.n; i++)
+        check_pat(pat->elems.at[i]);
+    for (uint32_t i = 0; i < pat->keys.n; i++)
+        check(pat->keys.at[i]);
+    for (uint32_t i = 0; i < pat->fields.n; i++)
+        need(pat->fields.at[i]);
+    if (pat->tail)
+        check_pat(pat->tail);
+    if (pat->kind == PAT_LIT)
+        check(pat->lit);
+    if (pat->kind == PAT_VAR || pat->kind == PAT_PIN || pat->kind == PAT_CTOR)
+        need(pat->name);
+}
+
+static void check_type(const TypeExpr *t)
+{
+    need(t);
+    for (uint32_t i = 0; i < t->args.n; i++)
+        check_type(t->args.at[i]);
+    if (t->kind == TE_FUN)
+        check_type(t->result);
+    if (t->kind == TE_NAME || t->kind == TE_VAR)
+        need(t->name);
+}
+
+static void check_clause(const FnClause *fn)
+{
+    need(fn);
+    for (uint32_t i = 0; i < fn->params.n; i++) {
+        const Param *param = &fn->params.at[i];
+        check_pat(param->pat);
+        if (param->type)
+            check_type(param->type);
+        if (param->default_value)
+            check(param->default_value);
+    }
+    if (fn->result)
+        check_type(fn->result);
+    if (fn->guard)
+        check(fn->guard);
+}
+
 /* What the later passes rely on. */
 static void check(const Expr *e)
 {
@@ -30,7 +79,9 @@ static void check(const Expr *e)
     for (uint32_t i = 0; i < e->args.n; i++)
         check(e->args.at[i].value);
     for (uint32_t i = 0; i < e->arms.n; i++) {
-        need(e->arms.at[i].pat);
+        check_pat(e->arms.at[i].pat);
+        if (e->arms.at[i].guard)
+            check(e->arms.at[i].guard);
         check(e->arms.at[i].body);
     }
     switch (e->kind) {
@@ -60,12 +111,12 @@ static void check(const Expr *e)
         check(e->c);
         break;
     case EXPR_BIND:
-        need(e->pat);
+        check_pat(e->pat);
         check(e->a);
         break;
     case EXPR_LAMBDA:
     case EXPR_LOCAL_FN:
-        need(e->fn);
+        check_clause(e->fn);
         check(e->fn->body);
         break;
     case EXPR_MATCH:
@@ -83,7 +134,9 @@ static void check(const Expr *e)
         check(e->a);
         break;
     case EXPR_ERROR:
-        abort(); // only beside a report
+        if (!errors_reported)
+            abort();
+        break;
     default:
         break;
     }
@@ -93,13 +146,32 @@ static void check_items(const ItemList *items)
 {
     for (uint32_t i = 0; i < items->n; i++) {
         const Item *item = items->at[i];
-        if (item->kind == ITEM_FN || item->kind == ITEM_TEMPLATE)
+        if (item->kind == ITEM_FN || item->kind == ITEM_TEMPLATE) {
+            need(item->name);
+            check_clause(item->fn);
             check(item->fn->body);
-        if (item->value)
+        }
+        if (item->kind == ITEM_TYPE || item->kind == ITEM_TRAIT || item->kind == ITEM_IMPL ||
+            item->kind == ITEM_CONST || item->kind == ITEM_MVAR || item->kind == ITEM_MODULE ||
+            item->kind == ITEM_EXTERN)
+            need(item->name);
+        if (item->kind == ITEM_CONST || item->kind == ITEM_MVAR || item->kind == ITEM_BINDING ||
+            item->kind == ITEM_TEST || item->kind == ITEM_EXPR)
             check(item->value);
-        for (uint32_t k = 0; k < item->methods.n; k++)
+        if (item->kind == ITEM_BINDING)
+            check_pat(item->pat);
+        if (item->kind == ITEM_IMPL)
+            check_type(item->impl_type);
+        if (item->alias)
+            check_type(item->alias);
+        for (uint32_t k = 0; k < item->methods.n; k++) {
+            need(item->methods.at[k]->name);
+            check_clause(item->methods.at[k]);
+            if (item->kind == ITEM_IMPL)
+                need(item->methods.at[k]->body);
             if (item->methods.at[k]->body)
                 check(item->methods.at[k]->body);
+        }
         check_items(&item->items);
     }
 }
@@ -121,8 +193,8 @@ static void parse(const char *text, size_t n, bool repl)
     nosi_diag_render(&diags, &out, true);
     nosi_diag_render_json(&diags, &out);
     nosi_ast_print_unit(u, &out);
-    if (!diags.n_errors && !incomplete)
-        check_items(&u->items);
+    errors_reported = diags.n_errors > 0 || incomplete;
+    check_items(&u->items);
     nosi_strbuf_free(&out);
     nosi_arena_free(&arena);
     nosi_sources_free(&sources);

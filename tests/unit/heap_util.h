@@ -182,7 +182,7 @@ static inline void random_step(Heap *h, Regs *g, uint64_t *seed)
     case 9: {
         CHECK(nosi_heap_reserve(h, 5));
         Object *o = nosi_heap_take_nogc(h, OBJ_RECORD, test_shape()->id, 4);
-        o->header |= OBJ_MUTABLE << 3;
+        o->header |= (OBJ_MUTABLE | OBJ_RAW) << 3;
         o->word[0] = PICK().bits;
         o->word[1] = rnd(seed); // raw words look like anything
         o->word[2] = PICK().bits;

@@ -293,7 +293,7 @@ TEST(diag_suggestions)
     for (int i = 0; i < 5; i++)
         nosi_suggest_offer(&s, offers[i]);
     CHECK_EQ(s.n, 3);
-    CHECK_STR(s.best[0], "lengths");
+    CHECK_STR(s.best[0], "length2"); // as near as the others, first in the alphabet
     nosi_suggest_init(&s, "ab");
     nosi_suggest_offer(&s, "cd");
     CHECK_EQ(s.n, 0);

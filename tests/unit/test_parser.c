@@ -836,16 +836,16 @@ TEST(limit_long_lists_are_fine)
 
 TEST(limit_chains)
 {
-    check_repeated("f() = a", " + a", 9000, "", false);
+    check_repeated("f() = a", " + a", 2900, "", false);
     check_repeated("f() = a", " + a", 100000, "", true);
     check_repeated("f() = a", " ++ a", 100000, "", true);
-    check_repeated("f() = a", " :: a", 9000, "", false);
+    check_repeated("f() = a", " :: a", 2900, "", false);
     check_repeated("f() = a", " :: a", 100000, "", true);
     check_repeated("f() = a", " ** a", 100000, "", true);
     check_repeated("f() = a", ".b", 100000, "", true);
     check_repeated("f() = a", "(1)", 100000, "", true);
     check_repeated("f() = a", " |> b", 100000, "", true);
-    check_repeated("f() = ", "if a then b else ", 9000, "c", false);
+    check_repeated("f() = ", "if a then b else ", 2900, "c", false);
     check_repeated("f() = ", "if a then b else ", 100000, "c", true);
 }
 

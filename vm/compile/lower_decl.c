@@ -98,14 +98,25 @@ typedef struct Meta {
     bool hide;
 } Meta;
 
+/* Takes a function that will not be published. */
+static void discard(Func *f)
+{
+    nosi_free((void *)f->code);
+    nosi_free((void *)f->lines);
+    nosi_free((void *)f->handlers);
+    nosi_free((void *)f->consts);
+    nosi_free((void *)f->refs);
+    nosi_free((void *)f->reg_reps);
+    nosi_free(f);
+}
+
 static void publish(Fn *f, Meta m)
 {
     Compiler *c = f->c;
     const SourceFile *file = nosi_source(c->p->sources, f->file);
-    bool too_large;
     Func *out = nosi_cg_finish(f);
-    too_large = f->too_large;
-    if (too_large) {
+    if (f->too_large) {
+        discard(out);
         nosi_diag_error(c->p->diags, DIAG_COMPILE, (Span){f->file, 0, 0},
                         "function `%s` is too large", f->cell->name);
         c->failed = true;

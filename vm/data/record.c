@@ -36,36 +36,6 @@ static bool is_raw(const Shape *s, uint32_t i)
     return i < 64 && (s->raw_mask >> i & 1);
 }
 
-static bool unbox(FieldRep rep, Value v, uint64_t *out)
-{
-    switch (rep) {
-    case FIELD_VALUE:
-        *out = v.bits;
-        return true;
-    case FIELD_INT:
-        if (!value_is_int(v))
-            return false;
-        *out = (uint64_t)value_int(v);
-        return true;
-    case FIELD_FLOAT:
-        if (!value_is_float(v))
-            return false;
-        *out = value_obj(v)->word[0];
-        return true;
-    case FIELD_BOOL:
-        if (!value_is_bool(v))
-            return false;
-        *out = value_is_true(v);
-        return true;
-    case FIELD_CHAR:
-        if (!value_is_imm_kind(v, IMM_CHAR))
-            return false;
-        *out = value_char_code(v);
-        return true;
-    }
-    return false;
-}
-
 static FieldRep rep_of(const Shape *s, uint32_t i)
 {
     return is_raw(s, i) ? (FieldRep)s->field_reps[i] : FIELD_VALUE;
@@ -74,7 +44,7 @@ static FieldRep rep_of(const Shape *s, uint32_t i)
 bool nosi_record_accepts(const Shape *s, uint32_t i, Value v)
 {
     uint64_t x;
-    return unbox(rep_of(s, i), v, &x);
+    return nosi_field_unbox(rep_of(s, i), v, &x);
 }
 
 bool nosi_record_nogc(Heap *h, const Shape *s, const Value *fields, Value *out, uint32_t *bad)
@@ -90,16 +60,16 @@ bool nosi_record_nogc(Heap *h, const Shape *s, const Value *fields, Value *out, 
                     *bad = i;
                 return false;
             }
-    Object *o =
-        nosi_heap_take_nogc(h, s->type->is_record ? OBJ_RECORD : OBJ_VARIANT, s->id, s->n_fields);
-    if (s->type->is_var)
-        o->header |= OBJ_MUTABLE << 3;
+    Object *o = (Object *)h->top;
+    h->top += s->n_fields + 1;
+    NOS_CHECK(h->top <= h->limit);
+    o->header = s->header;
     if (!s->raw_mask)
         for (uint32_t i = 0; i < s->n_fields; i++)
             o->word[i] = fields[i].bits;
     else
         for (uint32_t i = 0; i < s->n_fields; i++)
-            unbox(rep_of(s, i), fields[i], &o->word[i]);
+            nosi_field_unbox(rep_of(s, i), fields[i], &o->word[i]);
     *out = value_object(o);
     return true;
 }
@@ -158,7 +128,7 @@ bool nosi_record_set(Heap *h, Value rec, uint32_t i, Value v)
     const Shape *s = nosi_shape(obj_aux(o));
     NOS_CHECK(i < s->n_fields);
     if (is_raw(s, i))
-        return unbox((FieldRep)s->field_reps[i], v, &o->word[i]);
+        return nosi_field_unbox((FieldRep)s->field_reps[i], v, &o->word[i]);
     nosi_heap_write(h, (Value *)&o->word[i], v);
     return true;
 }
@@ -174,11 +144,11 @@ RecordStatus nosi_record_with(Heap *h, Value rec, uint32_t i, Value v, Value *ou
     UNROOT(h);
     if (!ok)
         return RECORD_NOMEM;
-    if (!unbox(rep_of(s, i), v, &x))
+    if (!nosi_field_unbox(rep_of(s, i), v, &x))
         return RECORD_TYPE;
     const Object *from = value_obj(rec);
     Object *o = nosi_heap_take_nogc(h, obj_kind(from), s->id, s->n_fields);
-    o->header |= from->header & (OBJ_MUTABLE << 3);
+    o->header |= from->header & (OBJ_MUTABLE | OBJ_RAW) << 3;
     memcpy(o->word, from->word, s->n_fields * sizeof o->word[0]);
     o->word[i] = x;
     *out = value_object(o);

@@ -23,6 +23,37 @@ NOS_INLINE bool value_is_variant(Value v)
 {
     return value_is_kind(v, OBJ_VARIANT) || value_is_imm_kind(v, IMM_CTOR);
 }
+/* How v is stored in a field of representation `rep`; false: a raw field does not take it. */
+NOS_INLINE bool nosi_field_unbox(FieldRep rep, Value v, uint64_t *out)
+{
+    switch (rep) {
+    case FIELD_VALUE:
+        *out = v.bits;
+        return true;
+    case FIELD_INT:
+        if (!value_is_int(v))
+            return false;
+        *out = (uint64_t)value_int(v);
+        return true;
+    case FIELD_FLOAT:
+        if (!value_is_float(v))
+            return false;
+        *out = value_obj(v)->word[0];
+        return true;
+    case FIELD_BOOL:
+        if (!value_is_bool(v))
+            return false;
+        *out = value_is_true(v);
+        return true;
+    case FIELD_CHAR:
+        if (!value_is_imm_kind(v, IMM_CHAR))
+            return false;
+        *out = value_char_code(v);
+        return true;
+    }
+    return false;
+}
+
 /* Shape of a record or constructor value, NULL for anything else. */
 Shape *nosi_shape_of(Value v);
 

@@ -228,7 +228,9 @@ void nosi_diag_render_json(const DiagList *d, StrBuf *out)
                            column, end_line, end_column);
         nosi_strbuf_printf(out, ",\"severity\":\"%s\",\"kind\":\"%s\",\"message\":",
                            x->severity == DIAG_ERROR ? "error" : "warning",
-                           x->kind == DIAG_PARSE ? "parse" : "compile");
+                           x->kind == DIAG_PARSE     ? "parse"
+                           : x->kind == DIAG_COMPILE ? "compile"
+                                                     : "runtime");
         json_string(out, x->message);
         const char *hint = NULL;
         uint32_t n_notes = 0;
@@ -290,6 +292,13 @@ void nosi_suggest_init(Suggest *s, const char *wanted)
     *s = (Suggest){.wanted = wanted};
 }
 
+/* Nearer, or as near and first in the alphabet: candidates come in the order of hash tables. */
+static bool is_better(const Suggest *s, const char *candidate, int dist, int than)
+{
+    return dist < s->distance[than] ||
+           (dist == s->distance[than] && strcmp(candidate, s->best[than]) < 0);
+}
+
 void nosi_suggest_offer(Suggest *s, const char *candidate)
 {
     int limit = strlen(s->wanted) <= 2 ? 1 : 2;
@@ -300,9 +309,9 @@ void nosi_suggest_offer(Suggest *s, const char *candidate)
         if (strcmp(s->best[i], candidate) == 0)
             return;
     int i = s->n < 3 ? s->n++ : 2;
-    if (i == 2 && s->best[2] && s->distance[2] <= dist)
+    if (i == 2 && s->best[2] && !is_better(s, candidate, dist, 2))
         return;
-    for (; i > 0 && s->distance[i - 1] > dist; i--) {
+    for (; i > 0 && is_better(s, candidate, dist, i - 1); i--) {
         s->best[i] = s->best[i - 1];
         s->distance[i] = s->distance[i - 1];
     }

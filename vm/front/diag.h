@@ -12,7 +12,7 @@
 #include "vm/util/strbuf.h"
 
 typedef enum { DIAG_ERROR, DIAG_WARNING } DiagSeverity;
-typedef enum { DIAG_PARSE, DIAG_COMPILE } DiagKind;
+typedef enum { DIAG_PARSE, DIAG_COMPILE, DIAG_RUNTIME } DiagKind;
 
 typedef struct DiagNote {
     struct DiagNote *next;

@@ -168,7 +168,8 @@ static bool operator_method(TokenKind k)
     }
 }
 
-/* name [types] (params) [when guard] [-> type] [= body]. */
+/* name [types] (params) [when guard] [-> type] [= body]. After an error behind the parameters the
+ * clause has EXPR_ERROR as its body; after one before, it is not usable: no body, no parameters. */
 static FnClause *function(Parser *p, bool is_pub, bool body_optional)
 {
     const Token *start = p->tok;
@@ -186,6 +187,7 @@ static FnClause *function(Parser *p, bool is_pub, bool body_optional)
         fn->type_params = type_params(p, &fn->has_type_params);
     if (!bad(p))
         fn->params = nosi_parse_params(p, false);
+    bool has_head = !bad(p);
     if (!bad(p) && nosi_parse_accept(p, KW_when)) {
         bool saved = p->no_typed_lambda;
         p->no_typed_lambda = true;
@@ -202,6 +204,10 @@ static FnClause *function(Parser *p, bool is_pub, bool body_optional)
     if (!bad(p) && (!body_optional || kind(p) == TOK_ASSIGN)) {
         if (nosi_parse_expect(p, TOK_ASSIGN, "before the body of the function"))
             fn->body = nosi_parse_expr(p);
+    }
+    if (bad(p)) {
+        fn->guard = NULL;
+        fn->body = has_head ? nosi_parse_new(p, EXPR_ERROR, start) : NULL;
     }
     fn->span = nosi_parse_span(p, start);
     return fn;
@@ -365,7 +371,9 @@ static void methods(Parser *p, Item *item, bool body_optional, const char *what)
             break;
         }
         const Token *began = p->tok;
-        vec_push(&v, function(p, false, body_optional));
+        FnClause *fn = function(p, false, body_optional);
+        if (!bad(p) || fn->body) // otherwise the head itself was wrong
+            vec_push(&v, fn);
         if (bad(p) && (p->speculating || !skip_method(p, began)))
             break;
     }

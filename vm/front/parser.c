@@ -188,9 +188,11 @@ SourceUnit *nosi_parse_repl(Arena *arena, const SourceSet *sources, uint32_t fil
     nosi_parse_item_list(&p, &unit->items, false);
     // Whatever else is open (an operator, `=`, `trait` before its `end`), the parser met the end of
     // input inside it.
-    *incomplete = tokens.unterminated || tokens.unclosed || p.hit_eof;
-    if (*incomplete)
-        return unit;
+    if (incomplete) {
+        *incomplete = tokens.unterminated || tokens.unclosed || p.hit_eof;
+        if (*incomplete)
+            return unit;
+    }
     for (Diag *d = quiet.first; d; d = d->next)
         nosi_diag_error(diags, d->kind, d->span, "%s", d->message)->notes = d->notes;
     return unit;

@@ -12,7 +12,7 @@ SourceUnit *nosi_parse_file(Arena *arena, const SourceSet *sources, uint32_t fil
 
 /* Parses REPL input: declarations, and statements or expressions as ITEM_EXPR. *incomplete is set
  * (and nothing is reported) when the text ends inside an open bracket, string, or after an
- * operator, `=` and the like. */
+ * operator, `=` and the like. incomplete == NULL: no more input comes, that is an error too. */
 SourceUnit *nosi_parse_repl(Arena *arena, const SourceSet *sources, uint32_t file, DiagList *diags,
                             bool *incomplete);
 

@@ -7,7 +7,10 @@
  * section 2 look at it.
  *
  * Errors: the first error of a statement or item is reported, then `panicking` silences the rest
- * until the enclosing block or file has skipped to a place where a statement or item can start. */
+ * until the enclosing block or file has skipped to a place where a statement or item can start.
+ * What was half parsed then is dropped: a statement, arm or item with an error is never part of the
+ * tree, and of a method in error only the head is (its body is EXPR_ERROR). So the tree is complete
+ * even after errors, and later passes meet no NULL operand. */
 #ifndef NOSI_PARSER_INTERNAL_H
 #define NOSI_PARSER_INTERNAL_H
 
@@ -17,7 +20,7 @@
 
 // Nesting bounds our own recursion; the height of the tree that of the passes after us. An operator
 // chain is a deep tree although parsing it is a loop.
-enum { MAX_NESTING = 1000, MAX_CHAIN = 10000, MAX_HEIGHT = MAX_CHAIN + MAX_NESTING };
+enum { MAX_NESTING = 1000, MAX_CHAIN = 3000, MAX_HEIGHT = 3000 };
 
 typedef struct Parser {
     Arena *arena;

@@ -63,9 +63,29 @@ typedef struct Gc {
 #define QUARANTINE (NOS_DEBUG >= 2)
 #endif
 
+/* The block a worker freed last: what a busy process gives up in a collection is just what it wants
+ * in the next, warm in the cache, while the allocator would return memory of this size to the
+ * system and take fresh pages. */
+enum { SPARE_MIN = 1 << 16, SPARE_MAX = YOUNG_MAX * sizeof(Value) };
+static _Thread_local struct {
+    void *p;
+    size_t bytes;
+} spare;
+
 void *nosi_gc_alloc_space(size_t bytes)
 {
-    return nosi_try_alloc(bytes);
+    if (spare.p && spare.bytes == bytes && !nosi_gc_stress) {
+        void *p = spare.p;
+        spare.p = NULL;
+        return p;
+    }
+    return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
+}
+
+void nosi_gc_thread_end(void)
+{
+    nosi_free(spare.p);
+    spare.p = NULL;
 }
 
 void nosi_gc_free_space(void *p, size_t bytes)
@@ -83,7 +103,13 @@ void nosi_gc_free_space(void *p, size_t bytes)
         return;
     }
 #endif
-    (void)bytes;
+    // (With the system's allocator a sanitizer watches: it has to see every release.)
+    if (NOS_MIMALLOC && p && bytes >= SPARE_MIN && bytes <= SPARE_MAX) {
+        void *old = spare.p;
+        spare.p = p;
+        spare.bytes = bytes;
+        p = old;
+    }
     nosi_free(p);
 }
 

@@ -72,7 +72,8 @@ void nosi_heap_free(Heap *h); // releases everything, including off-heap referen
 NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words);
 bool nosi_heap_reserve_slow(Heap *h, size_t words); // collects
 void nosi_heap_collect(Heap *h, bool major);        // explicit collection
-extern bool nosi_gc_stress;                         // NOS_GC_STRESS=1
+void nosi_gc_thread_end(void); // frees what the collector keeps for the calling thread
+extern bool nosi_gc_stress;    // NOS_GC_STRESS=1
 
 NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words)
 {

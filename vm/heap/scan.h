@@ -35,6 +35,8 @@ NOS_INLINE Slots obj_slots(uint64_t header)
     case SCAN_VALUES:
         return (Slots){0, words, 0};
     case SCAN_SHAPED:
+        if (!(header & OBJ_RAW << 3))
+            return (Slots){0, words, 0};
         return (Slots){0, words, nosi_shape((uint32_t)(header >> 16 & 0xFFFFFF))->raw_mask};
     case SCAN_TAIL1:
         return (Slots){1, words, 0};

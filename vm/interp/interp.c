@@ -1,6 +1,6 @@
 /* interp.c -- the interpreter: one label per row of opcodes.def, dispatch by computed goto.
  *
- * `base`, `pc`, `consts`, `refs` and `budget` live in locals. SAVE() writes them to the process
+ * `base`, `f` (its function), `pc` and `budget` live in locals. SAVE() writes them to the process
  * before anything that may collect, raise, look at the stack or push a frame; RELOAD() reads them
  * back after anything that may have moved the stack or changed the frame. Fast paths are here; what
  * is longer than a few lines is a nosi_rt_ function (rtcalls.def), which machine code calls too.
@@ -9,6 +9,7 @@
 
 #include "sched/mvar.h"
 #include "vm/bytecode/builtin.h"
+#include "vm/data/record.h"
 #include "vm/interp/frame.h"
 #include "vm/interp/rtcall.h"
 
@@ -29,6 +30,14 @@ static NOS_NOINLINE void count_slow(Proc *p, Func *f, uint32_t *counter)
             count_slow(p, (f), &(f)->counter);                                            \
     } while (0)
 
+/* Bytes of an instruction, at an even distance of `at` bytes from its start (little-endian layout
+ * of INSTR_ABC and INSTR_AD). pc is behind it. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "instructions are read in parts");
+#define OPERAND(T, at) (*(const T##_alias *)((const char *)pc - sizeof(Instr) + (at)))
+typedef uint16_t __attribute__((may_alias)) uint16_t_alias;
+typedef int16_t __attribute__((may_alias)) int16_t_alias;
+typedef int32_t __attribute__((may_alias)) int32_t_alias;
+
 static bool is_tail_call(Opcode op)
 {
     return op == OP_TCALLC || op == OP_TCALLM;
@@ -43,8 +52,9 @@ NOS_INLINE bool is_special(Value v)
 
 #if defined(__GNUC__) && !defined(__clang__)
 // gcc's common subexpression pass merges the indirect jumps, which costs the branch predictor its
-// history.
-__attribute__((optimize("no-gcse", "no-crossjumping")))
+// history. Value range and redundancy elimination split the few variables that live in registers
+// into several copies, which every one of the 160 jumps then has to bring together again.
+__attribute__((optimize("no-gcse", "no-crossjumping", "no-tree-vrp", "no-tree-pre")))
 #endif
 RunResult
 nosi_run_slice(Proc *p, int32_t slice)
@@ -56,27 +66,29 @@ nosi_run_slice(Proc *p, int32_t slice)
     };
     Value *base;
     const Instr *pc;
-    const Value *consts;
-    void *const *refs;
     int32_t budget = slice;
-    Instr i;
-    Value v;
-    Func *f;
+    Value v;      // never has its address taken: it lives in a register
+    Func *f, *to; // the running function = frame_func(base); one that is about to be called
 
-#define A       (INSTR_A(i))
-#define B       (INSTR_B(i))
-#define C       (INSTR_C(i))
-#define D       (INSTR_D(i))
+// Operands of the running instruction, pc[-1]: read from memory, which is one instruction each
+// where taking them out of a register is three.
+#define A       (OPERAND(uint16_t, 2))
+#define B       (OPERAND(uint16_t, 4))
+#define C       (OPERAND(uint16_t, 6))
+#define BS      (OPERAND(int16_t, 4))
+#define CS      (OPERAND(int16_t, 6))
+#define D       (OPERAND(int32_t, 4))
+#define OPCODE  (INSTR_OP(pc[-1]))
 #define R(x)    (base[x])
-#define K(x)    (consts[x])
-#define F(x, T) ((T *)refs[x])
-#define NEXT                         \
-    do {                             \
-        i = *pc++;                   \
-        goto *dispatch[INSTR_OP(i)]; \
+#define K(x)    (f->consts[x])
+#define F(x, T) ((T *)f->refs[x])
+#define NEXT                                  \
+    do {                                      \
+        pc++;                                 \
+        goto *dispatch[OPERAND(uint16_t, 0)]; \
     } while (0)
 #define SAVE()   (p->base = base, p->pc = pc, (void)(p->budget = budget))
-#define RELOAD() (base = p->base, f = frame_func(base), consts = f->consts, (void)(refs = f->refs))
+#define RELOAD() (base = p->base, (void)(f = frame_func(base)))
 #define JUMP(d)  (pc += (d))
 // The result of a runtime call or native goes to R[a], unless it is not an ordinary value.
 #define AFTER(call)                      \
@@ -94,14 +106,16 @@ nosi_run_slice(Proc *p, int32_t slice)
         (void)(call); \
         goto raise;   \
     } while (0)
-// Room for n words. Values in C variables are dead after it: read registers again.
-#define RESERVE(n)                                                                                 \
-    do {                                                                                           \
-        if (NOS_UNLIKELY((size_t)(p->heap.limit - p->heap.top) < (size_t)(n) || nosi_gc_stress)) { \
-            SAVE();                                                                                \
-            if (!nosi_reserve(p, (n)))                                                             \
-                goto raise;                                                                        \
-        }                                                                                          \
+// Room for n words. Values in C variables are dead after it: read registers again. (Under stress a
+// collection leaves exactly the words asked for, and whoever asks here takes them all: so every one
+// collects, without a test of nosi_gc_stress.)
+#define RESERVE(n)                                                               \
+    do {                                                                         \
+        if (NOS_UNLIKELY((size_t)(p->heap.limit - p->heap.top) < (size_t)(n))) { \
+            SAVE();                                                              \
+            if (!nosi_reserve(p, (n)))                                           \
+                goto raise;                                                      \
+        }                                                                        \
     } while (0)
 #define BOTH_SMALL(x, y) (!(((x).bits | (y).bits) & 1))
 #define BOTH_FLOAT(x, y) (value_is_float(x) && value_is_float(y))
@@ -126,7 +140,6 @@ nosi_run_slice(Proc *p, int32_t slice)
         v = fn ? fn(p, p->wake_data) : VALUE_UNIT;
         RELOAD();
         pc = p->pc;
-        i = pc[-1];
         goto deliver;
     }
     RELOAD();
@@ -226,11 +239,11 @@ do_ADDI_I : {
     Value x = R(B);
     int64_t r;
     if (NOS_LIKELY(value_is_small(x) &&
-                   !__builtin_add_overflow((int64_t)x.bits, (int64_t)INSTR_CS(i) * 2, &r))) {
+                   !__builtin_add_overflow((int64_t)x.bits, (int64_t)CS * 2, &r))) {
         R(A) = (Value){(uint64_t)r};
         NEXT;
     }
-    AFTER(nosi_rt_add(p, x, value_small(INSTR_CS(i))));
+    AFTER(nosi_rt_add(p, x, value_small(CS)));
 }
 do_I2F : {
     Value x = R(B);
@@ -283,7 +296,6 @@ do_JMP:
     NEXT;
 do_LOOP:
     JUMP(D);
-    f = frame_func(base);
     COUNT(f, n_loops);
     if (NOS_UNLIKELY(--budget <= 0))
         goto yield;
@@ -311,27 +323,27 @@ do_JF : {
         Value x = R(A), y = R(B);                                      \
         if (NOS_LIKELY(BOTH_SMALL(x, y))) {                            \
             if ((int64_t)x.bits op(int64_t) y.bits)                    \
-                JUMP(INSTR_CS(i));                                     \
+                JUMP(CS);                                              \
             NEXT;                                                      \
         }                                                              \
         if (NOS_UNLIKELY(!value_is_int(x) || !value_is_int(y)))        \
             RAISE(nosi_type_error(p, "Int", value_is_int(x) ? y : x)); \
         if (value_int(x) op value_int(y))                              \
-            JUMP(INSTR_CS(i));                                         \
+            JUMP(CS);                                                  \
         NEXT;                                                          \
     }                                                                  \
     do_##NAME##_IK:                                                    \
     {                                                                  \
         Value x = R(A);                                                \
         if (NOS_LIKELY(value_is_small(x))) {                           \
-            if ((int64_t)x.bits op(int64_t) INSTR_BS(i) * 2)           \
-                JUMP(INSTR_CS(i));                                     \
+            if ((int64_t)x.bits op(int64_t) BS * 2)                    \
+                JUMP(CS);                                              \
             NEXT;                                                      \
         }                                                              \
         if (NOS_UNLIKELY(!value_is_int(x)))                            \
             RAISE(nosi_type_error(p, "Int", x));                       \
-        if (value_int(x) op INSTR_BS(i))                               \
-            JUMP(INSTR_CS(i));                                         \
+        if (value_int(x) op BS)                                        \
+            JUMP(CS);                                                  \
         NEXT;                                                          \
     }
     JUMP_INT(JEQ, ==)
@@ -350,14 +362,14 @@ do_JNEQK : {
     // Equal words are the same literal; different words can only be equal when both are objects.
     if (!value_same(x, k) &&
         !(value_is_object(x) && value_is_object(k) && nosi_rt_is_literal(x, k)))
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 }
 do_JNEQ : {
     Value x = R(A), y = R(B);
     if (BOTH_SMALL(x, y)) {
         if (!value_same(x, y))
-            JUMP(INSTR_CS(i));
+            JUMP(CS);
         NEXT;
     }
     SAVE();
@@ -365,7 +377,7 @@ do_JNEQ : {
     if (NOS_UNLIKELY(is_special(v)))
         goto special;
     if (!value_is_true(v))
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 }
 do_JNNIL:
@@ -379,22 +391,28 @@ do_JNCONS:
 do_JNTUPLE : {
     Value x = R(A);
     if (!value_is_kind(x, OBJ_TUPLE) || obj_words(value_obj(x)) != B)
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 }
-do_JNCTOR:
-    if (!nosi_rt_is_ctor(R(A), F(B, const CtorRef)))
-        JUMP(INSTR_CS(i));
+do_JNCTOR : {
+    Value x = R(A);
+    const CtorRef *ref = F(B, const CtorRef);
+    bool is = value_is_object(x) ? obj_has_shape(value_obj(x), ref->shape)
+                                 : x.bits == value_ctor(ref->shape).bits;
+    // Shape 0 belongs to nobody: the constructor is told by its name.
+    if (!is && (ref->shape || !nosi_rt_is_ctor(x, ref)))
+        JUMP(CS);
     NEXT;
+}
 do_JNRANGE : {
     Value x = R(A);
     if (!value_is_int(x) || value_int(x) < value_int(K(B)) || value_int(x) > value_int(K(B + 1)))
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 }
 do_JNFIELD:
     if (!nosi_rt_has_field(R(A), F(B, const FieldRef)))
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 do_JNMAP:
     if (!value_is_kind(R(A), OBJ_MAP))
@@ -420,8 +438,7 @@ do_SWITCH : {
     uint32_t id = 0;
     if (value_is_imm_kind(x, IMM_CTOR))
         id = (uint32_t)value_payload(x);
-    else if (value_is_object(x) &&
-             (obj_kind(value_obj(x)) == OBJ_VARIANT || obj_kind(value_obj(x)) == OBJ_RECORD))
+    else if (value_is_object(x) && obj_has_shape(value_obj(x), obj_aux(value_obj(x))))
         id = obj_aux(value_obj(x));
     else
         NEXT;
@@ -483,93 +500,125 @@ do_TUPGET : {
 do_NEW : {
     const Shape *s = F(C, const Shape);
     uint32_t n = s->n_fields;
-    if (NOS_LIKELY(s->raw_mask == 0 && n && !s->type->is_var)) {
+    if (NOS_LIKELY(s->header)) {
         RESERVE(n + 1);
-        Object *o =
-            nosi_heap_take_nogc(&p->heap, s->type->is_record ? OBJ_RECORD : OBJ_VARIANT, s->id, n);
-        for (uint32_t k = 0; k < n; k++)
-            o->word[k] = R(B + k).bits;
+        Object *o = (Object *)p->heap.top;
+        o->header = s->header;
+        if (NOS_LIKELY(!s->raw_mask)) {
+            for (uint32_t k = 0; k < n; k++)
+                o->word[k] = R(B + k).bits;
+        } else {
+            const uint8_t *reps = s->field_reps;
+            for (uint32_t k = 0; k < n; k++)
+                if (NOS_UNLIKELY(!nosi_field_unbox((FieldRep)reps[k], R(B + k), &o->word[k])))
+                    AFTER(nosi_rt_new(p, &R(B), s)); // nothing was taken yet; it raises
+        }
+        p->heap.top += n + 1;
+        NOS_CHECK(p->heap.top <= p->heap.limit);
         R(A) = value_object(o);
         NEXT;
     }
     AFTER(nosi_rt_new(p, &R(B), s));
 }
+
+// Delivers word `index` of object o, stored as `rep`; goes on when that takes more than a line.
+#define BOX_FIELD(o, index, rep)                             \
+    do {                                                     \
+        uint64_t w_ = (o)->word[index];                      \
+        if (NOS_LIKELY((rep) == FIELD_VALUE)) {              \
+            R(A) = (Value){w_};                              \
+            NEXT;                                            \
+        }                                                    \
+        if ((rep) == FIELD_FLOAT) {                          \
+            double float_;                                   \
+            memcpy(&float_, &w_, sizeof float_);             \
+            NEW_FLOAT(float_);                               \
+        }                                                    \
+        if ((rep) == FIELD_INT && small_fits((int64_t)w_)) { \
+            R(A) = value_small((int64_t)w_);                 \
+            NEXT;                                            \
+        }                                                    \
+    } while (0)
+// What the slow path noted about a field whose shape is known statically.
+#define NOTED_INDEX(noted) ((noted)&0xFFFFFF)
+#define NOTED_REP(noted)   ((FieldRep)((noted) >> 24 & 0x7F))
 do_FIELD : {
     const FieldRef *ref = F(C, const FieldRef);
     Value x = R(B);
     uint32_t noted = __atomic_load_n(&ref->index, __ATOMIC_RELAXED);
     if (NOS_LIKELY(noted & FIELD_NOTED && value_is_object(x))) {
         const Object *o = value_obj(x);
-        ObjKind kind = obj_kind(o);
-        if (NOS_LIKELY(obj_aux(o) == ref->shape && (kind == OBJ_RECORD || kind == OBJ_VARIANT))) {
-            uint32_t index = noted & 0xFFFFFF;
-            FieldRep rep = (FieldRep)(noted >> 24 & 0x7F);
-            if (NOS_LIKELY(rep == FIELD_VALUE)) {
-                R(A) = obj_value(o, index);
-                NEXT;
-            }
-            if (rep == FIELD_FLOAT) {
-                double d;
-                memcpy(&d, &o->word[index], sizeof d);
-                NEW_FLOAT(d);
-            }
-            if (rep == FIELD_INT && small_fits((int64_t)o->word[index])) {
-                R(A) = value_small((int64_t)o->word[index]);
-                NEXT;
-            }
-        }
+        if (NOS_LIKELY(obj_has_shape(o, ref->shape)))
+            BOX_FIELD(o, NOTED_INDEX(noted), NOTED_REP(noted));
     }
     AFTER(nosi_rt_field(p, x, ref));
 }
 do_FIELD_U : {
     const Object *o = value_obj(R(B));
-    const Shape *s = nosi_shape(obj_aux(o));
-    if (NOS_LIKELY(C >= 64 || !(s->raw_mask >> C & 1))) {
-        R(A) = obj_value(o, C);
-        NEXT;
-    }
+    FieldRep rep = FIELD_VALUE;
+    if (obj_has_flag(o, OBJ_RAW))
+        rep = (FieldRep)nosi_shape(obj_aux(o))->field_reps[C];
+    BOX_FIELD(o, C, rep);
     AFTER(nosi_rt_field_at(p, R(B), C));
 }
-do_SETFIELD:
+do_SETFIELD : {
+    Value x = R(A), y = R(C);
+    const FieldRef *ref = F(B, const FieldRef);
+    uint32_t noted = __atomic_load_n(&ref->index, __ATOMIC_RELAXED);
+    if (NOS_LIKELY(noted & FIELD_NOTED && value_is_object(x))) {
+        Object *o = value_obj(x);
+        if (NOS_LIKELY(obj_has_shape(o, ref->shape) && obj_has_flag(o, OBJ_MUTABLE))) {
+            uint64_t *slot = &o->word[NOTED_INDEX(noted)];
+            FieldRep rep = NOTED_REP(noted);
+            if (rep == FIELD_VALUE) {
+                nosi_heap_write(&p->heap, (Value *)slot, y);
+                NEXT;
+            }
+            if (NOS_LIKELY(nosi_field_unbox(rep, y, slot)))
+                NEXT;
+        }
+    }
     SAVE();
-    v = nosi_rt_setfield(p, R(A), F(B, const FieldRef), R(C));
+    v = nosi_rt_setfield(p, x, ref, y);
     if (NOS_UNLIKELY(is_special(v)))
         goto raise;
     NEXT;
+}
 do_INDEX : {
     Value x = R(B), k = R(C);
-    if (value_is_kind(x, OBJ_ARRAY) && value_is_small(k)) {
+    if (value_is_object(x) && value_is_small(k)) {
         const Object *o = value_obj(x);
+        uint32_t class = obj_class(o);
         uint64_t n = (uint64_t)value_small_int(k); // negative: huge
-        if (NOS_LIKELY(n < o->word[ARRAY_LEN])) {
-            const void *mem = (const void *)(uintptr_t)o->word[ARRAY_MEM];
-            if (obj_aux(o) == ELEM_I64 && small_fits(((const int64_t *)mem)[n])) {
-                R(A) = value_small(((const int64_t *)mem)[n]);
+        if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_I64) && NOS_LIKELY(n < o->word[ARRAY_LEN])) {
+            int64_t e = ((const int64_t *)(uintptr_t)o->word[ARRAY_MEM])[n];
+            if (NOS_LIKELY(small_fits(e))) {
+                R(A) = value_small(e);
                 NEXT;
             }
-            if (obj_aux(o) == ELEM_F64)
-                NEW_FLOAT(((const double *)mem)[n]);
+        } else if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_F64) && NOS_LIKELY(n < o->word[ARRAY_LEN])) {
+            NEW_FLOAT(((const double *)(uintptr_t)o->word[ARRAY_MEM])[n]);
         }
     }
     AFTER(nosi_rt_index(p, x, k));
 }
 do_SETINDEX : {
     Value x = R(B), k = R(C), y = R(C + 1);
-    if (value_is_kind(x, OBJ_ARRAY) && value_is_small(k)) {
+    if (value_is_object(x) && value_is_small(k)) {
         const Object *o = value_obj(x);
+        uint32_t class = obj_class(o);
         uint64_t n = (uint64_t)value_small_int(k);
-        if (NOS_LIKELY(n < o->word[ARRAY_LEN])) {
-            void *mem = (void *)(uintptr_t)o->word[ARRAY_MEM];
-            if (obj_aux(o) == ELEM_I64 && value_is_small(y)) {
-                ((int64_t *)mem)[n] = value_small_int(y);
-                R(A) = x;
-                NEXT;
-            }
-            if (obj_aux(o) == ELEM_F64 && value_is_float(y)) {
-                ((double *)mem)[n] = value_float(y);
-                R(A) = x;
-                NEXT;
-            }
+        if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_I64) && NOS_LIKELY(n < o->word[ARRAY_LEN]) &&
+            value_is_small(y)) {
+            ((int64_t *)(uintptr_t)o->word[ARRAY_MEM])[n] = value_small_int(y);
+            R(A) = x;
+            NEXT;
+        }
+        if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_F64) && NOS_LIKELY(n < o->word[ARRAY_LEN]) &&
+            value_is_float(y)) {
+            ((double *)(uintptr_t)o->word[ARRAY_MEM])[n] = value_float(y);
+            R(A) = x;
+            NEXT;
         }
     }
     AFTER(nosi_rt_setindex(p, x, &R(C)));
@@ -604,8 +653,8 @@ do_FILL:
 
 do_CLOSURE : {
     FuncCell *cell = F(C, FuncCell);
-    const Func *to = cell_func(cell);
-    uint32_t n = to ? to->n_captures : 0;
+    const Func *of = cell_func(cell);
+    uint32_t n = of ? of->n_captures : 0;
     RESERVE(n + 2);
     Object *o = nosi_heap_take_nogc(&p->heap, OBJ_CLOSURE, 0, n + 1);
     o->word[0] = (uint64_t)(uintptr_t)cell;
@@ -634,57 +683,57 @@ do_CELLSET:
     nosi_heap_write(&p->heap, (Value *)&value_obj(R(A))->word[0], R(B));
     NEXT;
 
-/* Enters f with its registers at base + dist, dist fixed by the caller; pc is the return address.
+/* Enters `to` with its registers at base + dist, dist fixed by the caller; pc is the return
+ * address.
  */
-#define ENTER(dist, link)                                                                \
-    do {                                                                                 \
-        Value *to_ = base + (dist);                                                      \
-        if (NOS_UNLIKELY(to_ + f->n_regs > p->stack_high || p->depth >= p->max_depth)) { \
-            SAVE();                                                                      \
-            if (!nosi_frame_push(p, f, (dist), (link)))                                  \
-                goto raise;                                                              \
-            base = p->base;                                                              \
-        } else {                                                                         \
-            p->depth++;                                                                  \
-            to_[-3] = (Value){(uint64_t)(uintptr_t)f};                                   \
-            to_[-2] = (Value){(uint64_t)(uintptr_t)pc};                                  \
-            to_[-1] = (link);                                                            \
-            base = to_;                                                                  \
-        }                                                                                \
-        goto start;                                                                      \
+#define ENTER(dist, link)                                                                 \
+    do {                                                                                  \
+        Value *at_ = base + (dist);                                                       \
+        if (NOS_UNLIKELY(at_ + to->n_regs > p->stack_high || p->depth >= p->max_depth)) { \
+            SAVE();                                                                       \
+            if (!nosi_frame_push(p, to, (dist), (link)))                                  \
+                goto raise;                                                               \
+            base = p->base;                                                               \
+        } else {                                                                          \
+            p->depth++;                                                                   \
+            at_[-3] = (Value){(uint64_t)(uintptr_t)to};                                   \
+            at_[-2] = (Value){(uint64_t)(uintptr_t)pc};                                   \
+            at_[-1] = (link);                                                             \
+            base = at_;                                                                   \
+        }                                                                                 \
+        goto start;                                                                       \
     } while (0)
-/* The frame is replaced by one of f, whose n arguments are at R[from]. */
-#define REPLACE(from, n)                                      \
-    do {                                                      \
-        uint32_t from_ = (from), n_ = (n);                    \
-        for (uint32_t k_ = 0; k_ < n_; k_++)                  \
-            R(k_) = R(from_ + k_);                            \
-        if (NOS_UNLIKELY(base + f->n_regs > p->stack_high)) { \
-            SAVE();                                           \
-            if (!nosi_stack_room(p, f->n_regs))               \
-                goto raise;                                   \
-            base = p->base;                                   \
-        }                                                     \
-        base[-3] = (Value){(uint64_t)(uintptr_t)f};           \
-        goto start;                                           \
+/* The frame is replaced by one of `to`, whose n arguments are at R[from]. */
+#define REPLACE(from, n)                                       \
+    do {                                                       \
+        uint32_t from_ = (from), n_ = (n);                     \
+        for (uint32_t k_ = 0; k_ < n_; k_++)                   \
+            R(k_) = R(from_ + k_);                             \
+        if (NOS_UNLIKELY(base + to->n_regs > p->stack_high)) { \
+            SAVE();                                            \
+            if (!nosi_stack_room(p, to->n_regs))               \
+                goto raise;                                    \
+            base = p->base;                                    \
+        }                                                      \
+        base[-3] = (Value){(uint64_t)(uintptr_t)to};           \
+        goto start;                                            \
     } while (0)
 
 do_CALL:
-    f = cell_func(F(C, FuncCell));
-    if (NOS_UNLIKELY(!f))
+    to = cell_func(F(C, FuncCell));
+    if (NOS_UNLIKELY(!to))
         RAISE(nosi_rt_no_code(p, F(C, FuncCell)));
     ENTER(B + FRAME_HEADER, FRAME_LINK(B + FRAME_HEADER));
 do_TCALL:
-    f = cell_func(F(C, FuncCell));
-    if (NOS_UNLIKELY(!f))
+    to = cell_func(F(C, FuncCell));
+    if (NOS_UNLIKELY(!to))
         RAISE(nosi_rt_no_code(p, F(C, FuncCell)));
-    REPLACE(B + FRAME_HEADER, f->n_params);
+    REPLACE(B + FRAME_HEADER, to->n_params);
 
-start: // base[-3] is f, its arguments are in place
+start: // base[-3] is `to`, its arguments are in place
+    f = to;
     COUNT(f, n_calls);
     pc = f->code;
-    consts = f->consts;
-    refs = f->refs;
     if (NOS_UNLIKELY(--budget <= 0))
         goto yield;
     NEXT;
@@ -692,11 +741,11 @@ start: // base[-3] is f, its arguments are in place
 do_CALLC : {
     Value fn = R(B + FRAME_HEADER);
     if (NOS_LIKELY(value_is_kind(fn, OBJ_CLOSURE))) {
-        f = cell_func((FuncCell *)(uintptr_t)value_obj(fn)->word[0]);
-        if (NOS_LIKELY(f && f->n_params == C)) {
+        to = cell_func((FuncCell *)(uintptr_t)value_obj(fn)->word[0]);
+        if (NOS_LIKELY(to && to->n_params == C)) {
             // Without a closure register the frame starts one word higher and the header covers the
             // closure.
-            uint32_t dist = B + FRAME_HEADER + !f->takes_self;
+            uint32_t dist = B + FRAME_HEADER + !to->takes_self;
             ENTER(dist, FRAME_LINK(dist));
         }
     }
@@ -705,8 +754,8 @@ do_CALLC : {
     if (!nosi_call_resolve(p, B + FRAME_HEADER, C, &callee))
         goto raise;
     base = p->base;
-    f = callee.func;
-    if (!f) {
+    to = callee.func;
+    if (!to) {
         v = callee.native->fn(p, base + callee.first);
         p->n_extra = 0;
         goto native_done;
@@ -716,17 +765,17 @@ do_CALLC : {
 do_TCALLC : {
     Value fn = R(B + FRAME_HEADER);
     if (NOS_LIKELY(value_is_kind(fn, OBJ_CLOSURE))) {
-        f = cell_func((FuncCell *)(uintptr_t)value_obj(fn)->word[0]);
-        if (NOS_LIKELY(f && f->n_params == C))
-            REPLACE(B + FRAME_HEADER + !f->takes_self, C + f->takes_self);
+        to = cell_func((FuncCell *)(uintptr_t)value_obj(fn)->word[0]);
+        if (NOS_LIKELY(to && to->n_params == C))
+            REPLACE(B + FRAME_HEADER + !to->takes_self, C + to->takes_self);
     }
     Callee callee;
     SAVE();
     if (!nosi_call_resolve(p, B + FRAME_HEADER, C, &callee))
         goto raise;
     base = p->base;
-    f = callee.func;
-    if (!f) {
+    to = callee.func;
+    if (!to) {
         v = callee.native->fn(p, base + callee.first);
         p->n_extra = 0;
         goto native_done;
@@ -739,8 +788,8 @@ do_CALLM : {
     if (!nosi_method_resolve(p, F(C, MethodSite), B + FRAME_HEADER, &callee))
         goto raise;
     base = p->base;
-    f = callee.func;
-    if (!f) {
+    to = callee.func;
+    if (!to) {
         v = callee.native->fn(p, base + callee.first);
         p->n_extra = 0;
         goto native_done;
@@ -753,8 +802,8 @@ do_TCALLM : {
     if (!nosi_method_resolve(p, F(C, MethodSite), B + FRAME_HEADER, &callee))
         goto raise;
     base = p->base;
-    f = callee.func;
-    if (!f) {
+    to = callee.func;
+    if (!to) {
         v = callee.native->fn(p, base + callee.first);
         p->n_extra = 0;
         goto native_done;
@@ -764,12 +813,19 @@ do_TCALLM : {
 do_CALLB:
     SAVE();
     v = F(C, const Builtin)->fn(p, &R(B));
+    budget = p->budget; // it may have charged for its work
+    if (NOS_UNLIKELY(is_special(v)))
+        goto special;
+    R(A) = v;
+    if (NOS_UNLIKELY(budget <= 0))
+        goto yield;
+    NEXT;
 native_done: // its budget may have changed: charges, Process.yield
     budget = p->budget;
     if (NOS_UNLIKELY(is_special(v)))
         goto special;
 deliver_value:
-    if (NOS_UNLIKELY(is_tail_call(INSTR_OP(i))))
+    if (NOS_UNLIKELY(is_tail_call(OPCODE)))
         goto return_value;
     R(A) = v;
     if (NOS_UNLIKELY(budget <= 0))
@@ -786,9 +842,7 @@ return_value : {
     base -= link.bits >> 1;
     p->depth--;
     f = frame_func(base);
-    consts = f->consts;
-    refs = f->refs;
-    R(INSTR_A(pc[-1])) = v;
+    R(A) = v;
     NEXT;
 }
 
@@ -827,10 +881,12 @@ do_ASSERT_BOOL:
             goto park_retry;               \
         }                                  \
     } while (0)
-do_MVGET:
-    MVAR_OP(nosi_mvar_get(p, F(D, Mvar), &v));
-    R(A) = v;
+do_MVGET : {
+    Value got;
+    MVAR_OP(nosi_mvar_get(p, F(D, Mvar), &got));
+    R(A) = got;
     NEXT;
+}
 do_MVSET:
     MVAR_OP(nosi_mvar_set(p, F(D, Mvar), R(A)));
     NEXT;
@@ -843,10 +899,11 @@ do_MVUNLOCK:
     NEXT;
 do_TOPGET : {
     TopVar *t = F(C, TopVar);
+    Value got;
     SAVE();
-    switch (nosi_topvar_get(p, t, &v)) {
+    switch (nosi_topvar_get(p, t, &got)) {
     case TOPGET_DONE:
-        R(A) = v;
+        R(A) = got;
         NEXT;
     case TOPGET_PARKED:
         goto park_retry;
@@ -855,12 +912,12 @@ do_TOPGET : {
     case TOPGET_EVALUATE:
         break;
     }
-    f = cell_func(t->init);
-    if (NOS_UNLIKELY(!f)) {
+    to = cell_func(t->init);
+    if (NOS_UNLIKELY(!to)) {
         nosi_topvar_reset(p, t);
         RAISE(nosi_rt_no_code(p, t->init));
     }
-    if (NOS_UNLIKELY(!nosi_frame_push(p, f, B + FRAME_HEADER,
+    if (NOS_UNLIKELY(!nosi_frame_push(p, to, B + FRAME_HEADER,
                                       FRAME_LINK_KIND(B + FRAME_HEADER, FRAME_TOPVAR)))) {
         nosi_topvar_reset(p, t);
         goto raise;
@@ -879,15 +936,15 @@ do_SELF:
     R(A) = value_pid(p->serial);
     NEXT;
 do_SEND : {
-    Value to = R(A);
-    if (NOS_UNLIKELY(!value_is_imm_kind(to, IMM_PID)))
-        RAISE(nosi_type_error(p, "Pid", to));
-    nosi_send(p, value_payload(to), R(B));
+    Value pid = R(A);
+    if (NOS_UNLIKELY(!value_is_imm_kind(pid, IMM_PID)))
+        RAISE(nosi_type_error(p, "Pid", pid));
+    nosi_send(p, value_payload(pid), R(B));
     budget -= 4;
     NEXT;
 }
 do_RECV:
-    if (INSTR_BS(i) == 1) {
+    if (BS == 1) {
         Value ms = R(A);
         if (NOS_UNLIKELY(!value_is_int(ms)))
             RAISE(nosi_type_error(p, "Int", ms));
@@ -896,11 +953,12 @@ do_RECV:
         nosi_recv_start(p, false, 0);
     }
     NEXT;
-do_RECVNEXT:
+do_RECVNEXT : {
+    Value got;
     SAVE();
-    switch (nosi_recv_next(p, &v)) {
+    switch (nosi_recv_next(p, &got)) {
     case RECV_MESSAGE:
-        R(A) = v;
+        R(A) = got;
         NEXT;
     case RECV_TIMEOUT:
         JUMP(D);
@@ -908,6 +966,7 @@ do_RECVNEXT:
     case RECV_PARKED:
         goto park_retry;
     }
+}
 do_RECVTAKE:
     nosi_recv_take(p);
     NEXT;
@@ -934,7 +993,7 @@ special: // v: THROWN, PARKED or TRAP
         uint32_t n = trap->n_args;
         FrameKind kind = (FrameKind)trap->kind;
         size_t dist = (size_t)f->n_regs + FRAME_HEADER;
-        if (kind == FRAME_PLAIN && is_tail_call(INSTR_OP(i)))
+        if (kind == FRAME_PLAIN && is_tail_call(OPCODE))
             kind = FRAME_RETURN;
         if (kind == FRAME_PENDING) { // two words of state under the frame, see compare.c
             if (!nosi_stack_room(p, dist + PENDING_STATE))
@@ -945,47 +1004,44 @@ special: // v: THROWN, PARKED or TRAP
             dist += PENDING_STATE;
             n = 2;
         }
-        f = cell_func(trap->func);
-        if (NOS_UNLIKELY(!f || f->n_params != n || f->takes_self))
+        to = cell_func(trap->func);
+        if (NOS_UNLIKELY(!to || to->n_params != n || to->takes_self))
             RAISE(nosi_rt_no_code(p, trap->func));
         SAVE();
-        if (!nosi_stack_room(p, dist + NOS_MAX(n, f->n_regs)))
+        if (!nosi_stack_room(p, dist + NOS_MAX(n, to->n_regs)))
             goto raise;
         for (uint32_t k = 0; k < n; k++)
             p->base[dist + k] = trap->args[k];
-        if (!nosi_frame_push(p, f, dist,
+        if (!nosi_frame_push(p, to, dist,
                              kind == FRAME_PLAIN ? FRAME_LINK(dist) : FRAME_LINK_KIND(dist, kind)))
             goto raise;
         base = p->base;
         goto start;
     }
 
-deliver: // v: what a resumed process waited for; i: the instruction that waits
+deliver: // v: what a resumed process waited for; pc[-1]: the instruction that waits
     if (NOS_UNLIKELY(is_special(v)))
         goto special;
-    if (INSTR_OP(i) == OP_JNEQ)
+    if (OPCODE == OP_JNEQ)
         goto deliver_jneq;
     goto deliver_value;
 deliver_jneq:
     if (!value_is_true(v))
-        JUMP(INSTR_CS(i));
+        JUMP(CS);
     NEXT;
 
 return_special : { // v returns from a frame that is not a plain call
     FrameKind kind = frame_kind(base[-1]);
-    if (kind == FRAME_FIRST) {
+    if (kind == FRAME_FIRST || kind == FRAME_UNCAUGHT) {
         SAVE();
         p->exc = v;
         p->exit_kind = EXIT_VALUE;
         return RUN_EXITED;
     }
     pc = frame_ret(base);
-    i = pc[-1];
     base -= frame_distance(base[-1]);
     p->depth--;
     f = frame_func(base);
-    consts = f->consts;
-    refs = f->refs;
     if (kind == FRAME_TOPVAR) {
         SAVE();
         nosi_topvar_done(p, F(C, TopVar), v);
@@ -994,7 +1050,7 @@ return_special : { // v returns from a frame that is not a plain call
         v = nosi_rt_finish(p, kind, v);
         if (NOS_UNLIKELY(is_special(v)))
             goto special;
-        if (INSTR_OP(i) == OP_JNEQ)
+        if (OPCODE == OP_JNEQ)
             goto deliver_jneq;
     }
     goto deliver_value;

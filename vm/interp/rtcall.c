@@ -214,18 +214,21 @@ static Value unknown_field(Proc *p, const FieldRef *ref)
     return nosi_panic(p, "Unknown field: %u", FIELD_INDEX(ref));
 }
 
+/* Next time the interpreter does without the shape. */
+static void note_field(const Shape *s, const FieldRef *ref, uint32_t i)
+{
+    if (s->id == ref->shape)
+        __atomic_store_n(&((FieldRef *)(uintptr_t)ref)->index,
+                         FIELD_NOTED | (uint32_t)s->field_reps[i] << 24 | i, __ATOMIC_RELAXED);
+}
+
 Value nosi_rt_field(Proc *p, Value v, const FieldRef *ref)
 {
     const Shape *s = nosi_shape_of(v);
     int32_t i = s ? field_index(s, ref) : -1;
     if (i < 0)
         return unknown_field(p, ref);
-    if (s->id == ref->shape) {
-        // Fields beyond 63 are never raw (shape.h).
-        uint32_t rep = i < 64 && s->raw_mask >> i & 1 ? s->field_reps[i] : FIELD_VALUE;
-        __atomic_store_n(&((FieldRef *)(uintptr_t)ref)->index,
-                         FIELD_NOTED | rep << 24 | (uint32_t)i, __ATOMIC_RELAXED);
-    }
+    note_field(s, ref, (uint32_t)i);
     return field_at(p, v, (uint32_t)i);
 }
 
@@ -266,6 +269,7 @@ Value nosi_rt_setfield(Proc *p, Value v, const FieldRef *ref, Value x)
         return unknown_field(p, ref);
     if (!value_is_object(v) || !obj_has_flag(value_obj(v), OBJ_MUTABLE))
         return nosi_panic(p, "Field '%s' is not mutable", ref->name);
+    note_field(s, ref, (uint32_t)i);
     if (!nosi_record_set(&p->heap, v, (uint32_t)i, x))
         return nosi_type_error(p, rep_name[s->field_reps[i]], x);
     return VALUE_UNIT;

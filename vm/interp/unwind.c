@@ -2,9 +2,11 @@
 #include "sched/mvar.h"
 #include "sched/trace.h"
 #include "vm/bytecode/builtin.h"
+#include "vm/data/show.h"
 #include "vm/interp/frame.h"
 #include "vm/interp/rtcall.h"
 #include "vm/util/alloc.h"
+#include "vm/util/vec.h"
 
 /* ---- the stack
  * -----------------------------------------------------------------------------------------------
@@ -219,6 +221,40 @@ static bool is_rethrown(const Proc *p)
            value_same(p->exc, p->caught);
 }
 
+static bool has_user_show(Value v)
+{
+    ValueVec parts = {0};
+    nosi_show_pending(v, &parts);
+    bool any = parts.n > 0;
+    vec_free(&parts);
+    return any;
+}
+
+/* Nobody catches p->exc. When its text needs user code, that runs in place of the first frame,
+ * which p->base is at, and the process ends a little later: nosi_proc_exit puts exception and trace
+ * back. What fails in there gets here again and ends it at once, with the built-in text. */
+static bool show_uncaught(Proc *p)
+{
+    FuncCell *cell = nosi_lib_funcs[LIB_UNCAUGHT_USER];
+    Func *f = cell ? cell_func(cell) : NULL;
+    Value exc = p->exc;
+    if (!f || frame_kind(p->base[-1]) == FRAME_UNCAUGHT || !has_user_show(exc))
+        return false;
+    if (!nosi_stack_room(p, 2 + (size_t)f->n_regs))
+        return false;
+    nosi_mvars_unwind(p, 0, 0, UINT32_MAX); // nobody waits for them longer than necessary
+    p->base[-3] = exc;
+    p->base[-2] = (Value){(uint64_t)(uintptr_t)p->exc_trace};
+    p->exc_trace = NULL;
+    p->base += 2;
+    p->base[-3] = (Value){(uint64_t)(uintptr_t)f};
+    p->base[-2] = VALUE_ZERO;
+    p->base[-1] = FRAME_LINK_KIND(0, FRAME_UNCAUGHT);
+    p->base[0] = exc;
+    p->pc = f->code;
+    return true;
+}
+
 bool nosi_unwind(Proc *p)
 {
     if (!is_rethrown(p)) {
@@ -245,6 +281,8 @@ bool nosi_unwind(Proc *p)
         }
         const Instr *ret = frame_ret(p->base);
         if (!ret) {
+            if (show_uncaught(p))
+                return true;
             p->exit_kind = EXIT_EXCEPTION;
             return false;
         }

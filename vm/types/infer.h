@@ -139,6 +139,14 @@ typedef struct Clash {
     Type *a, *b;
 } Clash;
 
+typedef struct UnifyPair {
+    const Type *a, *b;
+} UnifyPair;
+typedef struct UnifyMemo { // pairs met in this unification: a set
+    UnifyPair *at;         // owned
+    uint32_t n, cap, steps;
+} UnifyMemo;
+
 typedef struct MethodDecl { // a trait's method, found by name
     struct MethodDecl *next;
     Trait *trait;
@@ -164,6 +172,7 @@ struct Infer {
     bool solving;
     uint32_t n_errors; // reported so far
     Clash clash;
+    UnifyMemo memo; // unify.c's own
     Def def;
     /* tables */
     HashMap builtin_schemes; // Builtin -> Scheme
@@ -208,6 +217,8 @@ bool nosi_is_dynamic(Type *t);           // TY_DYN or TY_ERROR
 TypeDef *nosi_type_def(Type *t);         // user type of the pruned head, or NULL
 bool nosi_types_equal(Type *a, Type *b); // same without binding anything
 
+/* nosi_prune, and shortens the chain of links unless it may have to be undone. */
+Type *nosi_find(Infer *st, Type *t);
 bool nosi_unify(Infer *st, Type *expected, Type *found); // on failure st->clash says why
 bool nosi_would_unify(Infer *st, Type *a, Type *b);      // and leaves no trace
 void nosi_make_global(Infer *st, Type *t);               // t's variables are never generalised

@@ -565,13 +565,19 @@ Type *nosi_call_single(Infer *st, Expr *e, const Cand *c, CallArgs *args, Type *
 
 /* ---- overloads ----------------------------------------------------------------------------- */
 
-void nosi_add_cand(CandList *l, Cand c)
+/* Unless it is among the first `known` ones. */
+static void add_cand(CandList *l, uint32_t known, Cand c)
 {
-    for (uint32_t i = 0; i < l->n; i++)
+    for (uint32_t i = 0; i < known; i++)
         if (l->at[i].func == c.func && l->at[i].builtin == c.builtin && l->at[i].ctor == c.ctor &&
             l->at[i].method == c.method)
             return;
     vec_push(l, c);
+}
+
+void nosi_add_cand(CandList *l, Cand c)
+{
+    add_cand(l, l->n, c);
 }
 
 /* Functions of a name, own ones first: a higher tier is only tried when no lower one accepts the
@@ -579,11 +585,12 @@ void nosi_add_cand(CandList *l, Cand c)
 static void symbol_cands(Symbol *s, CandList *l)
 {
     for (uint32_t tier = 0; s; s = s->fallback, tier++) {
+        uint32_t known = l->n; // one symbol names nothing twice
         for (uint32_t i = 0; i < s->funcs.n; i++)
-            nosi_add_cand(l, (Cand){.func = s->funcs.at[i], .tier = tier});
+            add_cand(l, known, (Cand){.func = s->funcs.at[i], .tier = tier});
         tier += s->funcs.n && s->builtins.n;
         for (uint32_t i = 0; i < s->builtins.n; i++)
-            nosi_add_cand(l, (Cand){.builtin = s->builtins.at[i], .tier = tier});
+            add_cand(l, known, (Cand){.builtin = s->builtins.at[i], .tier = tier});
     }
 }
 

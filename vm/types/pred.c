@@ -396,7 +396,8 @@ static Ctor *success_ctor(Infer *st, TypeDef *def)
 static StepResult step_try(Infer *st, Pred *p, bool defaulting)
 {
     TypeDef *opt = st->p->option, *res = st->p->result;
-    Type *a = nosi_prune(p->a), *b = nosi_prune(p->b);
+    Type *a = nosi_find(st, p->a),
+         *b = nosi_find(st, p->b); // `a?` chains make long chains of links
     TypeDef *da = nosi_type_def(a), *db = nosi_type_def(b);
     bool a_family = da && (da == opt || da == res), b_family = db && (db == opt || db == res);
     if (is_var(b) &&

@@ -7,6 +7,7 @@
  * written, or before the first ordinary statement that mentions it. */
 #include "vm/types/resolve.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Cand {
@@ -16,6 +17,10 @@ typedef struct Cand {
     uint32_t arg_counts;  // bit per number of arguments in calls anywhere in the block
     uint32_t pos;         // statement after which its cluster is created at the latest
     bool emitted;
+    bool is_recursive; // mentions itself, directly or through others
+    uint32_t cluster;  // a cluster's number is greater than those of the clusters it mentions
+    uint32_t low, order, next_edge; // while the clusters are being found
+    bool on_stack;
     uint32_t shadow;   // depth of inner bindings of the same name
     uint32_t last_ref; // statement that recorded a mention last, plus 1
 } Cand;
@@ -33,7 +38,11 @@ typedef struct BlockScan {
     VEC(Ref) refs;   // ascending by stmt
     VEC(Expr *) out;
     int32_t *cand_of; // statement -> candidate, -1 = ordinary
-    bool *reach;      // n_cands x n_cands: transitively mentions
+    // Mentions among candidates: those of i are edges[edge_start[i] .. edge_start[i + 1]).
+    uint32_t *edges, *edge_start;
+    // Candidates by cluster, ascending: members[cluster_start[k] .. cluster_start[k + 1]).
+    uint32_t *members, *cluster_start;
+    uint32_t n_clusters;
 } BlockScan;
 
 static Cand *cand_named(BlockScan *b, Name name)
@@ -204,21 +213,96 @@ static void find_candidates(BlockScan *b)
     nosi_hashmap_free(&taken);
 }
 
-/* Which candidates mention which, directly or through others. */
-static void compute_reach(BlockScan *b, bool active_only)
+static void find_edges(BlockScan *b, bool active_only)
 {
     uint32_t n = b->n_cands;
-    memset(b->reach, 0, n * n * sizeof(bool));
-    VEC_EACH (Ref, ref, &b->refs) {
-        int32_t from = b->cand_of[ref->stmt];
-        if (from >= 0 && (!active_only || b->cands[ref->cand].active))
-            b->reach[(uint32_t)from * n + ref->cand] = true;
+    memset(b->edge_start, 0, (n + 1) * sizeof *b->edge_start);
+    for (int pass = 0; pass < 2; pass++) { // count, then fill in
+        VEC_EACH (Ref, ref, &b->refs) {
+            int32_t from = b->cand_of[ref->stmt];
+            if (from < 0 || (active_only && !b->cands[ref->cand].active))
+                continue;
+            if (pass)
+                b->edges[b->edge_start[from]] = ref->cand;
+            b->edge_start[from] += pass ? 1 : 0;
+            b->edge_start[from + 1] += pass ? 0 : 1;
+        }
+        if (pass) // the starts have moved to the ends
+            memmove(b->edge_start + 1, b->edge_start, n * sizeof *b->edge_start);
+        else
+            for (uint32_t i = 0; i < n; i++)
+                b->edge_start[i + 1] += b->edge_start[i];
+        b->edge_start[0] = 0;
     }
-    for (uint32_t k = 0; k < n; k++)
-        for (uint32_t i = 0; i < n; i++)
-            if (b->reach[i * n + k])
-                for (uint32_t j = 0; j < n; j++)
-                    b->reach[i * n + j] |= b->reach[k * n + j];
+}
+
+/* Candidates that mention each other, directly or through others (Tarjan's algorithm; iterative,
+ * because the chain of mentions may be as long as the block). */
+static void find_clusters(BlockScan *b)
+{
+    VEC(uint32_t) path = {0}, open = {0};
+    uint32_t n = b->n_cands, order = 0;
+    b->n_clusters = 0;
+    for (uint32_t i = 0; i < n; i++)
+        b->cands[i].order = 0;
+    for (uint32_t root = 0; root < n; root++) {
+        if (!b->cands[root].order)
+            vec_push(&path, root);
+        while (path.n) {
+            uint32_t at = vec_last(&path);
+            Cand *c = &b->cands[at];
+            if (!c->order) {
+                c->order = c->low = ++order;
+                c->next_edge = b->edge_start[at];
+                c->is_recursive = false;
+                c->on_stack = true;
+                vec_push(&open, at);
+            }
+            bool descended = false;
+            while (c->next_edge < b->edge_start[at + 1] && !descended) {
+                uint32_t to = b->edges[c->next_edge];
+                Cand *d = &b->cands[to];
+                descended = !d->order;
+                if (descended) { // comes back to this edge
+                    vec_push(&path, to);
+                    continue;
+                }
+                if (d->on_stack)
+                    c->low = NOS_MIN(c->low, d->low);
+                c->is_recursive |= to == at;
+                c->next_edge++;
+            }
+            if (descended)
+                continue;
+            path.n--;
+            if (c->low != c->order)
+                continue;
+            bool alone = vec_last(&open) == at;
+            for (bool last = false; !last;) {
+                uint32_t k = vec_pop(&open);
+                last = k == at;
+                b->cands[k].cluster = b->n_clusters;
+                b->cands[k].on_stack = false;
+                b->cands[k].is_recursive |= !alone;
+            }
+            b->n_clusters++;
+        }
+    }
+    vec_free(&path);
+    vec_free(&open);
+}
+
+/* Lists the members of every cluster. */
+static void list_members(BlockScan *b)
+{
+    uint32_t n = b->n_cands;
+    memset(b->cluster_start, 0, (n + 2) * sizeof *b->cluster_start);
+    for (uint32_t i = 0; i < n; i++)
+        b->cluster_start[b->cands[i].cluster + 2]++;
+    for (uint32_t k = 2; k <= b->n_clusters; k++)
+        b->cluster_start[k] += b->cluster_start[k - 1];
+    for (uint32_t i = 0; i < n; i++) // [k + 1] moves from the start of k to that of k + 1
+        b->members[b->cluster_start[b->cands[i].cluster + 1]++] = i;
 }
 
 /* A lambda binding that is recursive, or that an earlier function or lambda of the block mentions,
@@ -226,7 +310,7 @@ static void compute_reach(BlockScan *b, bool active_only)
 static void activate_lambdas(BlockScan *b)
 {
     for (uint32_t i = 0; i < b->n_cands; i++)
-        b->cands[i].active |= b->reach[i * b->n_cands + i];
+        b->cands[i].active |= b->cands[i].is_recursive;
     VEC_EACH (Ref, ref, &b->refs) {
         Cand *c = &b->cands[ref->cand];
         if (!c->active && ref->stmt <= c->first && b->cand_of[ref->stmt] >= 0)
@@ -260,14 +344,20 @@ static void activate_lambdas(BlockScan *b)
     }
 }
 
+/* After the last of its members and the last of those it mentions. */
 static void place_clusters(BlockScan *b)
 {
-    uint32_t n = b->n_cands;
-    for (uint32_t i = 0; i < n; i++) {
-        b->cands[i].pos = b->cands[i].last;
-        for (uint32_t j = 0; j < n; j++)
-            if (b->reach[i * n + j] && b->cands[j].last > b->cands[i].pos)
-                b->cands[i].pos = b->cands[j].last;
+    for (uint32_t k = 0; k < b->n_clusters; k++) { // those it mentions come first
+        uint32_t pos = 0;
+        for (uint32_t m = b->cluster_start[k]; m < b->cluster_start[k + 1]; m++) {
+            uint32_t i = b->members[m];
+            pos = NOS_MAX(pos, b->cands[i].last);
+            for (uint32_t e = b->edge_start[i]; e < b->edge_start[i + 1]; e++)
+                if (b->cands[b->edges[e]].cluster != k)
+                    pos = NOS_MAX(pos, b->cands[b->edges[e]].pos);
+        }
+        for (uint32_t m = b->cluster_start[k]; m < b->cluster_start[k + 1]; m++)
+            b->cands[b->members[m]].pos = pos;
     }
 }
 
@@ -329,7 +419,7 @@ static LocalFn *build(BlockScan *b, Cand *c, LocalFn *leader)
     VEC(Expr *) stmts = {0};
     uint32_t longest = 0;
     bool mixed = false;
-    for (uint32_t i = c->first; i < b->block->list.n; i++)
+    for (uint32_t i = c->first; i <= c->last; i++)
         if (b->cand_of[i] >= 0 && &b->cands[b->cand_of[i]] == c) {
             Expr *s = b->block->list.at[i];
             mixed |= stmts.n > 0 && s->fn->params.n != stmts.at[0]->fn->params.n;
@@ -365,24 +455,13 @@ static LocalFn *build(BlockScan *b, Cand *c, LocalFn *leader)
     return leader;
 }
 
-static void emit(BlockScan *b, uint32_t index)
+static void emit_cluster(BlockScan *b, uint32_t cluster)
 {
     Resolver *r = b->r;
-    uint32_t n = b->n_cands;
-    Cand *c = &b->cands[index];
-    if (!c->active || c->emitted)
-        return;
-    for (uint32_t j = 0; j < n; j++)
-        if (j == index || (b->reach[index * n + j] && b->reach[j * n + index]))
-            b->cands[j].emitted = true;
-    for (uint32_t j = 0; j < n; j++) // what the cluster captures must exist
-        if (b->reach[index * n + j])
-            emit(b, j);
-
     LocalFn *leader = NULL;
-    for (uint32_t j = 0; j < n; j++)
-        if (j == index || (b->reach[index * n + j] && b->reach[j * n + index]))
-            leader = build(b, &b->cands[j], leader);
+    uint32_t first = b->members[b->cluster_start[cluster]];
+    for (uint32_t m = b->cluster_start[cluster]; m < b->cluster_start[cluster + 1]; m++)
+        leader = build(b, &b->cands[b->members[m]], leader);
     VEC_EACH (LocalFn *, f, &leader->siblings) {
         SavedScope saved;
         (*f)->scope = nosi_rs_begin_scope(r, SCOPE_LOCAL_FN, (*f)->name, &saved);
@@ -390,12 +469,44 @@ static void emit(BlockScan *b, uint32_t index)
             nosi_rs_clause(r, *clause, true);
         nosi_rs_end_scope(r, saved);
     }
-    Expr *stmt = nosi_rs_new_expr(r, EXPR_LOCAL_FN, b->block->list.at[c->first]->span);
+    Expr *stmt = nosi_rs_new_expr(r, EXPR_LOCAL_FN, b->block->list.at[b->cands[first].first]->span);
     stmt->fn = leader->clauses.at[0];
     stmt->local_fn = leader;
     stmt->scope = leader->scope;
     stmt->is_leader = true;
     vec_push(&b->out, stmt);
+}
+
+static int by_number(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+/* Creates the functions of candidate `index`, and before them those that they capture. */
+static void emit(BlockScan *b, uint32_t index)
+{
+    if (!b->cands[index].active || b->cands[index].emitted)
+        return;
+    VEC(uint32_t) found = {0}, clusters = {0};
+    vec_push(&found, index);
+    b->cands[index].emitted = true;
+    while (found.n) {
+        uint32_t i = vec_pop(&found), k = b->cands[i].cluster;
+        if (b->members[b->cluster_start[k]] == i)
+            vec_push(&clusters, k);
+        for (uint32_t e = b->edge_start[i]; e < b->edge_start[i + 1]; e++) {
+            Cand *d = &b->cands[b->edges[e]];
+            if (!d->emitted)
+                vec_push(&found, b->edges[e]);
+            d->emitted = true;
+        }
+    }
+    qsort(clusters.at, clusters.n, sizeof *clusters.at, by_number);
+    VEC_EACH (uint32_t, k, &clusters)
+        emit_cluster(b, *k);
+    vec_free(&found);
+    vec_free(&clusters);
 }
 
 static void resolve_with_functions(BlockScan *b)
@@ -404,11 +515,24 @@ static void resolve_with_functions(BlockScan *b)
     ExprList list = b->block->list;
     for (b->stmt = 0; b->stmt < list.n; b->stmt++)
         scan(b, list.at[b->stmt]);
-    b->reach = ARENA_ARRAY(&r->p->arena, bool, b->n_cands * b->n_cands);
-    compute_reach(b, false);
+    Arena *arena = &r->p->arena;
+    b->edges = ARENA_ARRAY(arena, uint32_t, b->refs.n);
+    b->edge_start = ARENA_ARRAY(arena, uint32_t, b->n_cands + 1);
+    b->members = ARENA_ARRAY(arena, uint32_t, b->n_cands);
+    b->cluster_start = ARENA_ARRAY(arena, uint32_t, b->n_cands + 2);
+    find_edges(b, false);
+    find_clusters(b);
     activate_lambdas(b);
-    compute_reach(b, true);
+    find_edges(b, true);
+    find_clusters(b);
+    list_members(b);
     place_clusters(b);
+    uint32_t *due = ARENA_ARRAY(arena, uint32_t, list.n); // statement -> candidate + 1, a list
+    uint32_t *next_due = ARENA_ARRAY(arena, uint32_t, b->n_cands);
+    for (uint32_t k = b->n_cands; k-- > 0;) {
+        next_due[k] = due[b->cands[k].pos];
+        due[b->cands[k].pos] = k + 1;
+    }
     uint32_t ref = 0;
     for (uint32_t i = 0; i < list.n; i++) {
         bool ordinary = b->cand_of[i] < 0;
@@ -420,9 +544,8 @@ static void resolve_with_functions(BlockScan *b)
             nosi_rs_expr(r, list.at[i]);
             continue;
         }
-        for (uint32_t k = 0; k < b->n_cands; k++)
-            if (b->cands[k].pos == i)
-                emit(b, k);
+        for (uint32_t k = due[i]; k; k = next_due[k - 1])
+            emit(b, k - 1);
     }
     b->block->list.n = b->out.n;
     b->block->list.at = nosi_arena_memdup(&r->p->arena, b->out.at, b->out.n * sizeof(Expr *));

@@ -18,8 +18,7 @@ static void set_level(Infer *st, Type *var, uint32_t level)
     var->level = level;
 }
 
-/* Representative of t; shortens chains unless they may have to be undone. */
-static Type *find(Infer *st, Type *t)
+Type *nosi_find(Infer *st, Type *t)
 {
     Type *r = nosi_prune(t);
     if (!st->speculating)
@@ -35,7 +34,7 @@ static Type *find(Infer *st, Type *t)
  * occurs in t. */
 static bool adjust(Infer *st, Type *var, Type *t)
 {
-    t = find(st, t);
+    t = nosi_find(st, t);
     switch (t->kind) {
     case TY_VAR:
         if (t == var)
@@ -64,6 +63,44 @@ void nosi_make_global(Infer *st, Type *t)
     adjust(st, &outermost, t);
 }
 
+/* ---- unification -------------------------------------------------------------------------- */
+
+enum { MEMO_AFTER = 256, MEMO_FIRST_CAP = 1024 };
+
+/* Types are directed acyclic graphs: `a = (x, x); b = (a, a); ...` has 2^n paths. Two such graphs
+ * take as many steps unless a pair that was unified is recognised. Only needed in walks that take
+ * long: the first MEMO_AFTER pairs are not entered. */
+static bool memo_has(Infer *st, const Type *a, const Type *b)
+{
+    UnifyMemo *m = &st->memo;
+    if (m->steps++ < MEMO_AFTER)
+        return false;
+    if ((m->n + 1) * 2 > m->cap) {
+        UnifyMemo old = *m;
+        m->cap = old.cap ? old.cap * 2 : MEMO_FIRST_CAP;
+        m->at = nosi_calloc(m->cap, sizeof *m->at);
+        m->n = 0;
+        for (uint32_t i = 0; i < old.cap; i++)
+            if (old.at[i].a)
+                memo_has(st, old.at[i].a, old.at[i].b);
+        nosi_free(old.at);
+    }
+    uint64_t h = ((uintptr_t)a * 31 + (uintptr_t)b) * UINT64_C(0x9E3779B97F4A7C15);
+    uint32_t i = (uint32_t)(h >> 32) & (m->cap - 1);
+    for (; m->at[i].a; i = (i + 1) & (m->cap - 1))
+        if (m->at[i].a == a && m->at[i].b == b)
+            return true;
+    m->at[i] = (UnifyPair){a, b};
+    m->n++;
+    return false;
+}
+
+static void memo_forget(Infer *st)
+{
+    nosi_free(st->memo.at);
+    st->memo = (UnifyMemo){0};
+}
+
 static bool clash(Infer *st, ClashKind kind, Type *a, Type *b)
 {
     st->clash = (Clash){kind, a, b};
@@ -72,8 +109,8 @@ static bool clash(Infer *st, ClashKind kind, Type *a, Type *b)
 
 static bool unify(Infer *st, Type *a, Type *b)
 {
-    a = find(st, a);
-    b = find(st, b);
+    a = nosi_find(st, a);
+    b = nosi_find(st, b);
     if (a == b)
         return true;
     if (a->kind == TY_ERROR || b->kind == TY_ERROR) {
@@ -113,6 +150,8 @@ static bool unify(Infer *st, Type *a, Type *b)
     case TY_CON:
         if (a->con != b->con || a->n != b->n)
             return clash(st, CLASH_TYPES, a, b);
+        if (!a->n)
+            return true;
         break;
     case TY_TUPLE:
         if (a->n != b->n)
@@ -122,6 +161,8 @@ static bool unify(Infer *st, Type *a, Type *b)
         Type *longer = a->n >= b->n ? a : b, *shorter = a->n >= b->n ? b : a;
         if (shorter->n < longer->n_required)
             return clash(st, CLASH_ARITY, a, b);
+        if (memo_has(st, a, b))
+            return true;
         for (uint32_t i = 0; i < shorter->n; i++)
             if (!unify(st, a->args[i], b->args[i]))
                 return false;
@@ -130,15 +171,26 @@ static bool unify(Infer *st, Type *a, Type *b)
     default:
         return clash(st, CLASH_TYPES, a, b);
     }
+    if (memo_has(st, a, b)) // a pair that failed has ended the walk
+        return true;
     for (uint32_t i = 0; i < a->n; i++)
         if (!unify(st, a->args[i], b->args[i]))
             return false;
     return true;
 }
 
+static bool unify_all(Infer *st, Type *a, Type *b)
+{
+    st->memo.steps = 0;
+    bool ok = unify(st, a, b);
+    if (st->memo.at)
+        memo_forget(st);
+    return ok;
+}
+
 bool nosi_unify(Infer *st, Type *expected, Type *found)
 {
-    return unify(st, expected, found);
+    return unify_all(st, expected, found);
 }
 
 bool nosi_types_equal(Type *a, Type *b)
@@ -186,7 +238,7 @@ bool nosi_would_unify(Infer *st, Type *a, Type *b)
 {
     Clash saved = st->clash;
     SpecMark m = nosi_spec_begin(st);
-    bool ok = unify(st, a, b);
+    bool ok = unify_all(st, a, b);
     nosi_spec_end(st, m);
     st->clash = saved;
     return ok;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if NOS_MIMALLOC
 #include <mimalloc.h>
@@ -65,6 +66,18 @@ void *nosi_realloc(void *p, size_t bytes)
 void *nosi_try_alloc(size_t bytes)
 {
     return RAW_MALLOC(bytes ? bytes : 1);
+}
+
+void *nosi_try_alloc_huge(size_t bytes)
+{
+#if NOS_MIMALLOC && defined(MADV_HUGEPAGE)
+    void *p = RAW_ALIGNED(HUGE_PAGE, bytes);
+    if (p) // a hint: failure changes nothing
+        (void)madvise(p, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+    return p;
+#else
+    return RAW_MALLOC(bytes);
+#endif
 }
 
 void *nosi_alloc_aligned(size_t align, size_t bytes)

@@ -32,11 +32,14 @@ typedef struct ObjInfo {
     const char *text;
 } ObjInfo;
 extern const ObjInfo nosi_obj_info[OBJ__COUNT];
+_Static_assert(OBJ_VARIANT == OBJ_RECORD + 1, "obj_has_shape tests both with one comparison");
 
 typedef enum ObjFlag {
     OBJ_MUTABLE =
         1, // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
     OBJ_LITERAL = 2, // lives in a literal area: never moved, never freed
+    OBJ_RAW = 4,     // RECORD or VARIANT whose shape has raw fields; the others need no look at the
+                     // shape to read, scan or copy them
 } ObjFlag;
 
 struct Object {
@@ -52,6 +55,17 @@ struct Object {
 NOS_INLINE ObjKind obj_kind(const Object *o)
 {
     return (ObjKind)(o->header >> 8 & 0xFF);
+}
+/* Kind and aux in one word, to compare both at once. */
+#define OBJ_CLASS(kind, aux) ((uint32_t)(aux) << 8 | (uint32_t)(kind))
+NOS_INLINE uint32_t obj_class(const Object *o)
+{
+    return (uint32_t)(o->header >> 8);
+}
+/* Is o a RECORD or VARIANT of this shape? */
+NOS_INLINE bool obj_has_shape(const Object *o, uint32_t shape)
+{
+    return obj_class(o) - OBJ_CLASS(OBJ_RECORD, shape) <= OBJ_VARIANT - OBJ_RECORD;
 }
 NOS_INLINE uint32_t obj_aux(const Object *o)
 {

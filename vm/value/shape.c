@@ -10,15 +10,12 @@
 
 #include "vm/util/alloc.h"
 
-enum { CHUNK0 = 64, MAX_CHUNKS = 20 };
-
-typedef struct Table {
-    _Atomic(void **) chunk[MAX_CHUNKS];
-    _Atomic(uint32_t) n;
-} Table;
+enum { CHUNK0 = SHAPE_CHUNK0, MAX_CHUNKS = SHAPE_MAX_CHUNKS };
+typedef ShapeTable Table;
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static Table shapes, types; // written under registry_lock
+ShapeTable nosi_shapes; // this and `types` are written under registry_lock
+static Table types;
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 
 Shape *nosi_shape_some, *nosi_shape_none, *nosi_shape_ok, *nosi_shape_err;
@@ -45,12 +42,6 @@ static uint32_t add(Table *t, void *entry) // under registry_lock
     *slot(t, i) = entry;
     atomic_store_explicit(&t->n, i + 1, memory_order_release);
     return i;
-}
-
-Shape *nosi_shape(uint32_t id)
-{
-    NOS_CHECK(id < atomic_load_explicit(&shapes.n, memory_order_relaxed));
-    return *slot(&shapes, id);
 }
 
 TypeDesc *nosi_typedesc(uint32_t id)
@@ -89,7 +80,11 @@ static Shape *shape_new(TypeDesc *type, const ShapeSpec *spec, uint32_t index)
             s->raw_mask |= (uint64_t)1 << i;
     }
     s->field_reps = reps;
-    s->id = add(&shapes, s);
+    s->id = atomic_load_explicit(&nosi_shapes.n, memory_order_relaxed);
+    if (s->n_fields || type->is_record)
+        s->header = OBJ_HEADER(type->is_record ? OBJ_RECORD : OBJ_VARIANT, s->id, s->n_fields) |
+                    (uint64_t)((type->is_var ? OBJ_MUTABLE : 0) | (s->raw_mask ? OBJ_RAW : 0)) << 3;
+    add(&nosi_shapes, s);
     return s;
 }
 

@@ -91,8 +91,9 @@ struct Shape {
     uint32_t n_fields;
     bool has_named;            // fields have names
     uint64_t raw_mask;         // bit i: field i is raw. Fields 64 and up are never raw
+    uint64_t header;           // of its objects, flags included; 0: an immediate (no fields)
     const Name *field_names;   // NULL entries for positional fields
-    const uint8_t *field_reps; // FieldRep per field
+    const uint8_t *field_reps; // FieldRep per field (FIELD_VALUE from 64 up)
 };
 
 /* Registers a type with its constructors; ids are assigned. Takes copies. Thread safe. The type's
@@ -106,14 +107,32 @@ typedef struct ShapeSpec {
 } ShapeSpec;
 TypeDesc *nosi_type_register(Name name, Name full_name, bool is_record, bool is_var,
                              const ShapeSpec *ctors, uint32_t n);
-Shape *nosi_shape(uint32_t id);       // borrows; valid id required; wait-free
-TypeDesc *nosi_typedesc(uint32_t id); // built-in ids too (for impl slots); borrows; wait-free
+NOS_INLINE Shape *nosi_shape(uint32_t id); // borrows; valid id required; wait-free
+TypeDesc *nosi_typedesc(uint32_t id);      // built-in ids too (for impl slots); borrows; wait-free
 uint32_t nosi_n_typedescs(void);
 
 /* Option and Result are ordinary library types whose shapes natives need; registered before
  * anything else by nosi_shapes_init with these names and constructor orders. */
 void nosi_shapes_init(void); // idempotent
 extern Shape *nosi_shape_some, *nosi_shape_none, *nosi_shape_ok, *nosi_shape_err;
+
+/* The registry of shapes: entry id is in chunk k, which holds SHAPE_CHUNK0 << k of them and never
+ * moves. */
+enum { SHAPE_CHUNK0 = 64, SHAPE_MAX_CHUNKS = 20 };
+typedef struct ShapeTable {
+    _Atomic(void **) chunk[SHAPE_MAX_CHUNKS];
+    _Atomic(uint32_t) n;
+} ShapeTable;
+extern ShapeTable nosi_shapes;
+
+NOS_INLINE Shape *nosi_shape(uint32_t id)
+{
+    uint32_t x = id / SHAPE_CHUNK0 + 1;
+    unsigned k = 31u - (unsigned)__builtin_clz(x);
+    // Acquire pairs with add() in shape.c.
+    void **chunk = __atomic_load_n((void ***)&nosi_shapes.chunk[k], __ATOMIC_ACQUIRE);
+    return chunk[id - SHAPE_CHUNK0 * ((1u << k) - 1)];
+}
 
 uint32_t nosi_type_of(Value v); // TypeId of any value (user types: their id)
 /* typeOf(x): "Int", "List", "Int64List", "Record", "Variant", ... (part 3, 1.10). */

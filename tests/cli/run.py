@@ -1,0 +1,558 @@
+#!/usr/bin/env python3
+"""Tests of the nostos command itself: options, exit statuses, messages, projects, the REPL.
+
+    run.py NOSTOS [--filter TEXT]
+
+Every case is a row of CASES (a command and what it must give), a function `test_*` below for what needs more than one
+run, or a transcript in repl/. In a transcript `> ` begins an input line and `. ` continues it; everything else is the
+expected output (standard output and error together), where a line `...` stands for any lines. Lines that begin with `#`
+at the top are comments, except `# exit: N`.
+
+Nothing here depends on timing: whatever waits does so for an event.
+"""
+import argparse
+import difflib
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+LIMIT_S = 60 * float(os.environ.get("NOS_TEST_SCALE", "1"))
+
+FILES = {
+    "hello.nos": 'main() = println("hello")\n',
+    "value.nos": "main() = (1, \"two\")\n",
+    "args.nos": "main() = println(Env.args())\n",
+    "mvar.nos": 'noisy() = { println("initialised"); 3 }\nmvar x: Int = noisy()\nmain() = println(x)\n',
+    "no_main.nos": "f() = 1\n",
+    "empty.nos": "",
+    "type_error.nos": 'main() = {\n  s = "größe → 🎈" ++ nope\n\tt = 1 + "a"\n  s\n}\n',
+    "parse_error.nos": "main() = {\n  x = (1 +\n}\n",
+    "throws.nos": 'main() = {\n  println("out 1")\n  print("out 2;")\n  eprintln("err 1")\n  println("out 3")\n'
+                  '  [1][7]\n}\n',
+    "invalid_utf8.nos": b'# fine: \xc3\xa9\nmain() = println("a\xff")\n',
+    "warning.nos": "import_me() = 1\nmain() = { x = 1\n 2 }\n",
+    "spawns.nos": "main() = { me = self()\n for i = 0 to 100 { spawn { me <- i * i } }\n var s = 0\n"
+                  " for i = 0 to 100 { receive { n -> { s = s + n } } }\n s }\n",
+    "deep.nos": "f(n) = if n == 0 then 0 else 1 + f(n - 1)\nmain() = f(1000)\n",
+    "deep_caught.nos": "f(n) = if n == 0 then 0 else 1 + f(n - 1)\n"
+                       "main() = try { f(1000) } catch { (\"StackOverflow\", m) -> println(m) }\n",
+    "heap.nos": "grow(xs, n) = if n == 0 then xs.length() else grow([n | xs], n - 1)\n"
+                'main() = { try { println(grow([], 100000000)) } catch { e -> println("caught") }\n println("after") }\n',
+    "heap_string.nos": 'main() = { s = "x".repeat(100000000)\n println(s.length()) }\n',
+    "heap_child.nos": "grow(xs, n) = if n == 0 then xs.length() else grow([n | xs], n - 1)\n"
+                      "main() = { (p, r) = spawn_monitor { grow([], 100000000) }\n"
+                      ' receive { ("DOWN", _, _, why) -> println(why) }\n "main is fine" }\n',
+    "crash.nos": "main() = { (p, r) = spawn_monitor { throw(\"child\") }\n"
+                 ' receive { ("DOWN", _, _, why) -> println("main saw: " ++ why) }\n () }\n',
+    "crash_wait.nos": 'main() = { spawn { throw("child") }\n receive { "never" -> ()\n after 3600000 -> () } }\n',
+    "random.nos": 'main() = { me = self()\n println((hash("abc"), Random.int(0, 1000000000), Random.float()))\n'
+                  " spawn { me <- Random.int(0, 1000000000) }\n receive { n -> println(n) } }\n",
+    "exit3.nos": 'main() = { print("bye"); exit(3) }\n',
+    "loop.nos": "loop(n) = loop(n + 1)\nmain() = { println(\"ready\"); flushStdout(); loop(0) }\n",
+    "waits.nos": 'main() = { println("ready"); flushStdout(); receive { "never" -> ()\n after 3600000 -> () } }\n',
+    "deadlock.nos": 'main() = receive { "never" -> () }\n',
+    "many.nos": "main() = for i = 0 to 100000 { println(i) }\n",
+    "readline.nos": "main() = println(readLine().unwrap())\n",
+    "writes_file.nos": 'main() = { File.writeAll("written.txt", "data")\n println("to stdout") }\n',
+    "-dash.nos": 'main() = println("dash")\n',
+    "with_use/main_file.nos": "use util.text\nmain() = println(text.shout(\"a\"))\n",
+    "with_use/util/text.nos": 'pub shout(s) = s ++ "!"\n',
+    "empty_dir/": None,
+    "dir.nos/": None,
+    "no_main_dir/x.nos": "f() = 1\n",
+    "no_entry_dir/main.nos": "f() = 1\n",
+    "plain_dir/main.nos": 'use sub.m.{go}\nmain() = go()\n',
+    "plain_dir/sub/m.nos": 'pub go() = println("go")\n',
+    "error_dir/main.nos": "main() = 1\n",
+    "error_dir/sub/m.nos": "\nx() = nope\n",
+}
+
+MAIN = {"main.nos": 'main() = println("main")\n',
+        "jobs/m.nos": 'pub a() = println("a runs")\npub b() = println("b runs")\n'}
+BIN_A = '[[bin]]\nname = "a"\nentry = "jobs.m.a"\n'
+BIN_B = '[[bin]]\nname = "b"\nentry = "jobs.m.b"\n'
+NAMED = '[project]\nname = "p"\n'
+PROJECTS = {
+    "p_named": NAMED,
+    "p_full": '[project]\r\nname = "p" # comment\r\nversion = "0.1.0"\nauthors = ["A \\"B\\" <a@b>", # c\n  \'D\']\n\n'
+              '[dependencies]\nq = { path = "../q", tags = ["x"] }\n[dependencies.r]\n"quoted key" = 1.5e+3\n'
+              "a.b.c = 1979-05-27T07:32:00\n[[other]]\nx = true\n",
+    "p_no_name": '[project]\nversion = "1"\n',
+    "p_empty": "",
+    "p_two": NAMED + BIN_A + BIN_B,
+    "p_default": NAMED + BIN_A + BIN_B + "default = true\n",
+    "p_main": NAMED + '[[bin]]\nname = "m"\nentry = "main.main"\ndefault = true\n',
+    "p_no_such": NAMED + '[[bin]]\nname = "a"\nentry = "jobs.m.zz"\n',
+    "p_no_entry": NAMED + '[[bin]]\nname = "a"\n',
+    "p_bin_table": NAMED + '[bin]\nname = "a"\n',
+    "p_bad_header": NAMED + "[[bin]\n",
+    "p_bad_line": NAMED + "\n\nname\n",
+    "p_bad_string": NAMED + 'version = "0.1\n',
+    "p_bad_array": NAMED + "x = [\n1,\n2}\n",
+    "p_bad_end": NAMED + 'version = "1" 2\n',
+    "p_number": "[project]\nname = 5\n",
+    "p_default_type": NAMED + BIN_A + "default = yes\n",
+}
+
+
+class Is:
+    """What one run must give. Texts are parts of the output; exact ones are given by out= and err=."""
+
+    def __init__(self, *command, status=0, out=None, err=None, has=(), has_err=(), lacks=(), env=None, stdin=b""):
+        self.command, self.status, self.out, self.err = command, status, out, err
+        self.has, self.has_err, self.lacks = as_tuple(has), as_tuple(has_err), as_tuple(lacks)
+        self.env, self.stdin = env, stdin
+
+
+def as_tuple(x):
+    return (x,) if isinstance(x, str) else tuple(x)
+
+
+def usage(*command, err):
+    return Is(*command, status=2, out="", has_err=(err, "--help"))
+
+
+OOM = "Runtime error: Out of memory: the heap limit of the process is exceeded\n"
+HELLO = "hello\n"
+
+CASES = {
+    # ---- what is run
+    "file": Is("hello.nos", out=HELLO, err=""),
+    "run file": Is("run", "hello.nos", out=HELLO, err=""),
+    "result is printed": Is("value.nos", out='(1, "two")\n'),
+    "no arguments": Is(status=2, out="", has_err=("Error: No input file specified", "Usage:")),
+    "run without file": Is("run", status=2, has_err="Error: No input file specified"),
+    "check without file": Is("check", status=2, has_err="Error: No input file specified"),
+    "missing file": Is("missing.nos", status=1, out="", err="Error: cannot read 'missing.nos': No such file or directory\n"),
+    "run missing file": Is("run", "missing.nos", status=1, has_err="'missing.nos'"),
+    "path through a file": Is("hello.nos/x.nos", status=1, has_err="Error: cannot read 'hello.nos/x.nos': Not a directory"),
+    "empty file": Is("empty.nos", status=1, err="Entry point 'main/' not found\n"),
+    "no main": Is("no_main.nos", status=1, err="Entry point 'main/' not found\n"),
+    "invalid UTF-8": Is("invalid_utf8.nos", status=1, has_err="invalid_utf8.nos:2:20: error: invalid UTF-8"),
+    "module beside the file": Is("with_use/main_file.nos", out="a!\n"),
+    "null device": Is("/dev/null", status=1, err="Entry point 'main/' not found\n"),
+    # ---- options
+    "version": Is("--version", has="nostos 0.", err=""),
+    "version, short": Is("-v", has="nostos 0."),
+    "help, short": Is("-h", has="Usage:", err=""),
+    "help after a command": Is("run", "--help", has="Usage:"),
+    "unknown option": usage("--nope", "hello.nos", err="nostos: unknown option '--nope'"),
+    "unknown short option": usage("-x", "hello.nos", err="unknown option '-x'"),
+    "joined short options": usage("-hv", err="unknown option '-hv'"),
+    "prefix of an option": usage("--thread", "2", "hello.nos", err="unknown option '--thread'"),
+    "option without its argument": usage("--threads", err="option '--threads' needs an argument"),
+    "argument for a flag": usage("--check=1", "hello.nos", err="takes no argument"),
+    "argument after =": Is("--threads=2", "hello.nos", out=HELLO),
+    "-- ends options": Is("--", "hello.nos", out=HELLO),
+    "-- and a dash file": Is("--", "-dash.nos", out="dash\n"),
+    "-- alone": Is("--", status=2, has_err="Error: No input file specified"),
+    **{f"bad number {' '.join(c)}": usage(*c, "hello.nos", err=f"{c[0]}: not a valid number: '{c[1]}'")
+       for c in [("--threads", "x"), ("--threads", "-1"), ("--threads", "2x"), ("--threads", "9999"),
+                 ("--threads", " 2"), ("--threads", "+2"), ("--seed", "0x10"), ("--seed", ""), ("--max-depth", "1e3"),
+                 ("--max-heap", "12Q"), ("--max-heap", "1MB"), ("--max-heap", "99999999999999999999"),
+                 ("--max-heap", "M")]},
+    **{f"zero {o}": usage(o, "0", "hello.nos", err=f"{o}: at least 1") for o in ["--threads", "--max-depth", "--max-heap"]},
+    "bad NOS_SEED": Is("hello.nos", env={"NOS_SEED": "abc"}, status=2, has_err="not a valid number: 'abc'"),
+    "bad --on-crash": usage("--on-crash=maybe", "hello.nos", err="`report` or `abort`, not 'maybe'"),
+    "program arguments": Is("args.nos", "--help", "-x", "--threads", "0", "--", "", "é",
+                            out='["--help", "-x", "--threads", "0", "--", "", "é"]\n'),
+    "run, options, arguments": Is("run", "--threads", "2", "args.nos", "--check", out='["--check"]\n'),
+    "no program arguments": Is("args.nos", out="[]\n"),
+    "one thread": Is("--threads", "1", "spawns.nos", out="328350\n"),
+    "four threads": Is("--threads", "4", "spawns.nos", out="328350\n"),
+    "max depth reached": Is("--max-depth", "100", "deep.nos", status=1, out="",
+                            has_err=("Runtime error: Stack overflow\n", "... 70 more frames ...", "100. f/")),
+    "max depth suffices": Is("--max-depth", "2000", "deep.nos", out="1000\n"),
+    "max depth is caught": Is("--max-depth", "100", "deep_caught.nos", out="stack overflow\n"),
+    "max heap": Is("--max-heap", "16M", "heap.nos", status=1, out="", has_err=(OOM, "grow/")),
+    "max heap, one big value": Is("--max-heap", "16m", "heap_string.nos", status=1, out="", has_err=OOM),
+    "max heap of a child": Is("--max-heap", "16M", "heap_child.nos", out='out of memory\n"main is fine"\n',
+                              has_err="Process <pid 2> crashed: Out of memory: the heap limit of the process is exceeded"),
+    "crash is reported": Is("crash.nos", out="main saw: child\n",
+                            has_err=("Process <pid 2> crashed: Panic: Uncaught exception: child\n", "Stack trace:")),
+    "on crash: report": Is("--on-crash", "report", "crash.nos", out="main saw: child\n", has_err="crashed"),
+    "on crash: abort": Is("--on-crash=abort", "crash_wait.nos", status=1, out="",
+                          has_err="Runtime error: Panic: Uncaught exception: child\n", lacks="Process <pid"),
+    "exit status of exit": Is("exit3.nos", status=3, out="bye"),
+    "deadlock": Is("deadlock.nos", status=1, has_err="Runtime error: deadlock: all processes are waiting for messages"),
+    "disasm": Is("--disasm", "hello.nos", has=("main/", "LOADK", "println"), lacks=HELLO + "\n"),
+    "disasm runs nothing": Is("--disasm", "mvar.nos", has="noisy/", lacks="initialised\n"),
+    # ---- check
+    "check": Is("check", "mvar.nos", out="", err=""),
+    "--check": Is("--check", "mvar.nos", out="", err=""),
+    "the same file, run": Is("mvar.nos", out="initialised\n3\n"),
+    "check finds errors": Is("check", "type_error.nos", status=1, out="", has_err="type_error.nos:2:22: error: "),
+    "check wants main": Is("check", "no_main.nos", status=1),
+    "check a project": Is("check", "plain_dir", out="", err=""),
+    "check a project with errors": Is("check", "error_dir", status=1, has_err="error_dir/sub/m.nos:2:7: error: "),
+    # ---- directories and projects
+    "directory": Is("plain_dir", out="go\n"),
+    "directory with slashes": Is("plain_dir//", out="go\n"),
+    "directory named like a file": Is("dir.nos", status=1, err="Error: No .nos files found in 'dir.nos'\n"),
+    "empty directory": Is("empty_dir", status=1, err="Error: No .nos files found in 'empty_dir'\n"),
+    "directory without main.nos": Is("no_main_dir", status=1, has_err=("Error: No 'main.nos' found in directory 'no_main_dir'", "[[bin]]")),
+    "directory without main": Is("no_entry_dir", status=1, err="No 'main.main' or 'main' function found in project\n"),
+    "directory with arguments": Is("plain_dir", "--bin", "a", out="go\n"),
+    "--bin without toml": Is("--bin", "a", "plain_dir", status=1, err="Error: --bin requires a nostos.toml with [[bin]] entries\n"),
+    "--bin with a file": Is("--bin", "a", "hello.nos", status=1, out="", err="Error: --bin requires a nostos.toml with [[bin]] entries\n"),
+    "toml": Is("p_named", out="main\n"),
+    "toml with everything": Is("p_full", out="main\n"),
+    "toml without name": Is("p_no_name", status=1, err="Error: p_no_name/nostos.toml: [project] needs a `name`\n"),
+    "empty toml": Is("p_empty", status=1, err="Error: p_empty/nostos.toml: [project] needs a `name`\n"),
+    "bins without default": Is("p_two", status=1, err="Error: no [[bin]] entry is the default; choose one with --bin: a, b\n"),
+    "--bin": Is("--bin", "a", "p_two", out="a runs\n"),
+    "-b": Is("-b", "b", "p_two", out="b runs\n"),
+    "default bin": Is("p_default", out="b runs\n"),
+    "--bin over default": Is("--bin=a", "p_default", out="a runs\n"),
+    "bin main.main": Is("p_main", out="main\n"),
+    "unknown bin": Is("--bin", "zz", "p_two", status=1, err="Error: No [[bin]] entry named 'zz' in nostos.toml. Available: a, b\n"),
+    "bin of an unknown function": Is("-b", "a", "p_no_such", status=1, err="Entry point 'jobs.m.zz' not found\n"),
+    "bin without entry": Is("p_no_entry", status=1, has_err="a [[bin]] entry needs `name` and `entry`"),
+    "[bin]": Is("p_bin_table", status=1, err="Error: p_bin_table/nostos.toml:3: write [[bin]], not [bin]\n"),
+    "malformed header": Is("p_bad_header", status=1, err="Error: p_bad_header/nostos.toml:3: malformed table header\n"),
+    "malformed line": Is("p_bad_line", status=1, err="Error: p_bad_line/nostos.toml:5: expected `key = value`\n"),
+    "open string": Is("p_bad_string", status=1, err="Error: p_bad_string/nostos.toml:3: malformed value\n"),
+    "malformed array": Is("p_bad_array", status=1, err="Error: p_bad_array/nostos.toml:5: malformed value\n"),
+    "text after the value": Is("p_bad_end", status=1, err="Error: p_bad_end/nostos.toml:3: unexpected text at the end of the line\n"),
+    "name is a number": Is("p_number", status=1, err="Error: p_number/nostos.toml:2: `name` must be a string\n"),
+    "default is no Bool": Is("p_default_type", status=1, err="Error: p_default_type/nostos.toml:6: `default` is true or false\n"),
+    # ---- input
+    "line of standard input": Is("readline.nos", stdin="grüße\nx\n".encode(), out="grüße\n"),
+}
+
+
+# ---- running -----------------------------------------------------------------------------------------------------
+
+
+class Failure(Exception):
+    pass
+
+
+class Bench:
+    def __init__(self, nostos, directory):
+        self.nostos, self.dir = nostos, directory
+
+    def run(self, *command, env=None, stdin=b"", **streams):
+        environ = {k: v for k, v in os.environ.items() if k not in ("NOS_SEED", "NOS_SCHED_SEED")}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        if "stdin" not in streams:
+            streams["input"] = stdin
+        p = subprocess.run([self.nostos, *command], cwd=self.dir, env={**environ, **(env or {})}, timeout=LIMIT_S, **streams)
+        return (p.returncode, *((s or b"").decode("utf-8", "replace") for s in (p.stdout, p.stderr)))
+
+
+def expect(what, got, wanted):
+    if got != wanted:
+        raise Failure(f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+def expect_in(what, part, text):
+    if part not in text:
+        raise Failure(f"{what} lacks {part!r}:\n{text}")
+
+
+def check(bench, case):
+    status, out, err = bench.run(*case.command, env=case.env, stdin=case.stdin)
+    both = f"status {status}\n{out}{err}"
+    if status != case.status:
+        raise Failure(f"wanted status {case.status}: {both}")
+    for what, got, exact, parts in (("stdout", out, case.out, case.has), ("stderr", err, case.err, case.has_err)):
+        if exact is not None:
+            expect(what, got, exact)
+        for part in parts:
+            expect_in(what, part, got)
+    for part in case.lacks:
+        if part in out + err:
+            raise Failure(f"unwanted {part!r}: {both}")
+
+
+# ---- more than one run -------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_option(bench):
+    _, out, _ = bench.run("--help")
+    table = (HERE.parent.parent / "vm" / "options.def").read_text()
+    options = re.findall(r'^OPTION\(\w+,\s*"([^"]+)",\s*(?:\'(.)\'|0),\s*(?:"([^"]*)"|NULL),\s*"(.*)"\)$', table, re.M)
+    commands = re.findall(r'^COMMAND\(\w+,\s*"[^"]+",\s*"([^"]+)",\s*"(.*)"\)$', table, re.M)
+    expect("rows", (len(options), len(commands)), (table.count("\nOPTION("), table.count("\nCOMMAND(")))
+    for name, short, arg, text in options:
+        dash = f"-{short}, " if short else "    "
+        expect_in("help", f"  {dash}--{name}{' ' + arg if arg else ''}", out)
+        expect_in("help", text, out)
+    for use, text in commands:
+        expect_in("help", use, out)
+        expect_in("help", text, out)
+    if any(len(line) > 120 for line in out.splitlines()):
+        raise Failure("a line of the help is too long")
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+KEYS = {"file", "line", "column", "endLine", "endColumn", "severity", "kind", "message"}
+
+
+def test_json_errors(bench):
+    status, out, err = bench.run("--json-errors", "type_error.nos")
+    expect("status, stderr", (status, err), (1, ""))
+    rows = json_lines(out)
+    lines = FILES["type_error.nos"].split("\n")
+    for row, (line, word) in zip(rows, [(2, "nope"), (3, "+")], strict=True):
+        if not KEYS <= set(row):
+            raise Failure(f"missing keys: {KEYS - set(row)}")
+        expect("severity, kind, file", (row["severity"], row["kind"], row["file"]), ("error", "compile", "type_error.nos"))
+        expect("line", (row["line"], row["endLine"]), (line, line))
+        expect("marked text", lines[line - 1][row["column"] - 1:row["endColumn"] - 1], word)
+
+
+def test_json_parse_error(bench):
+    for command in (["--json-errors", "parse_error.nos"], ["--json-errors", "check", "parse_error.nos"],
+                    ["check", "--json-errors", "parse_error.nos"]):
+        status, out, _ = bench.run(*command)
+        expect("status", status, 1)
+        rows = json_lines(out)
+        expect("kinds", {r["kind"] for r in rows}, {"parse"})
+        expect("place", (rows[0]["line"], rows[0]["column"]), (2, 7))
+
+
+def test_json_errors_without_a_place(bench):
+    for command, text in ((["missing.nos"], "cannot read 'missing.nos'"), (["empty_dir"], "No .nos files found"),
+                          (["no_main.nos"], "Entry point 'main/' not found"), (["p_bad_line"], "nostos.toml:5: expected")):
+        status, out, err = bench.run("--json-errors", *command)
+        expect("status, stderr", (status, err), (1, ""))
+        (row,) = json_lines(out)
+        expect_in("message", text, row["message"])
+        expect("line, column", (row["line"], row["column"]), (0, 0))
+
+
+def test_json_run_time_error(bench):
+    status, out, err = bench.run("--json-errors", "throws.nos")
+    expect("status", status, 1)
+    row = json.loads(out.splitlines()[-1])
+    expect("row", (row["kind"], row["file"], row["line"], row["message"]),
+           ("runtime", "throws.nos", 6, "Panic: Index 7 out of bounds"))
+    expect_in("stderr", "Stack trace:", err)
+
+
+def test_json_warnings(bench):
+    status, out, _ = bench.run("--json-errors", "--warnings", "check", "warning.nos")
+    expect("status", status, 0)
+    expect("severities", {r["severity"] for r in json_lines(out)} - {"warning"}, set())
+
+
+def test_seed_makes_runs_equal(bench):
+    first = bench.run("--seed", "7", "random.nos")
+    expect("status", first[0], 0)
+    expect("second run", bench.run("--seed", "7", "random.nos"), first)
+    expect("NOS_SEED", bench.run("random.nos", env={"NOS_SEED": "7"}), first)
+    expect("--seed over NOS_SEED", bench.run("--seed=7", "random.nos", env={"NOS_SEED": "8"}), first)
+    if bench.run("--seed", "8", "random.nos") == first:
+        raise Failure("another seed gives the same numbers")
+    if bench.run("random.nos") == bench.run("random.nos"):
+        raise Failure("two runs without a seed are equal")
+
+
+def test_output_comes_before_the_error(bench):
+    with open(bench.dir / "both", "wb+") as f:
+        status, _, _ = bench.run("throws.nos", stdout=f, stderr=f)
+        f.seek(0)
+        text = f.read().decode()
+    expect("status", status, 1)
+    expect("order", text.split("\n\nStack")[0],
+           "out 1\nout 2;err 1\nout 3\nRuntime error: Panic: Index 7 out of bounds")
+
+
+def test_full_device(bench):
+    for command in (["hello.nos"], ["value.nos"], ["many.nos"], ["--help"], ["--version"], ["--disasm", "hello.nos"],
+                    ["--json-errors", "type_error.nos"]):
+        with open("/dev/full", "wb") as full:
+            status, _, err = bench.run(*command, stdout=full)
+        expect(f"status of {command}", status, 1)
+        expect_in("stderr", "Error: cannot write to standard output", err)
+    with open("/dev/full", "wb") as full:
+        expect("status", bench.run("throws.nos", stdout=full)[0], 1)
+        expect("status with a full stderr", bench.run("throws.nos", stderr=full)[0], 1)
+        expect("exit status", bench.run("exit3.nos", stderr=full)[0], 3)
+
+
+def closed(bench, redirection, *command):
+    line = '"$0" "$@" ' + redirection
+    p = subprocess.run(["sh", "-c", line, bench.nostos, *command], cwd=bench.dir, capture_output=True, timeout=LIMIT_S)
+    return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+
+def test_closed_streams(bench):
+    for command in ("hello.nos", "value.nos", "--help"):
+        status, _, err = closed(bench, ">&-", command)
+        expect("status", status, 1)
+        expect_in("stderr", "Error: cannot write to standard output: Bad file descriptor", err)
+    expect("closed stdin", closed(bench, "<&-", "hello.nos"), (0, HELLO, ""))
+    expect("closed stderr", closed(bench, "2>&-", "hello.nos"), (0, HELLO, ""))
+    expect("closed stderr, error", closed(bench, "2>&-", "type_error.nos"), (1, "", ""))
+    expect("all closed", closed(bench, "<&- >&- 2>&-", "hello.nos"), (1, "", ""))
+    # The program's own file must not take the place of standard output.
+    status, _, _ = closed(bench, ">&-", "writes_file.nos")
+    expect("status", status, 1)
+    expect("file", (bench.dir / "written.txt").read_text(), "data")
+
+
+def test_closed_pipe_ends_the_program(bench):
+    p = subprocess.Popen([bench.nostos, "many.nos"], cwd=bench.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.readline()
+    p.stdout.close()
+    err = p.stderr.read().decode()
+    p.stderr.close()
+    if p.wait(LIMIT_S) not in (-signal.SIGPIPE, 1):
+        raise Failure(f"status {p.returncode}: {err}")
+
+
+def test_interrupt(bench):
+    for program in ("loop.nos", "waits.nos"):
+        p = subprocess.Popen([bench.nostos, program], cwd=bench.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        expect("output", p.stdout.readline(), b"ready\n")
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=LIMIT_S)
+        expect(f"end of {program}", (p.returncode, err), (130, b"Interrupted\n"))
+
+
+def test_unreadable_file(bench):
+    if os.geteuid() == 0:
+        return  # root reads everything
+    path = bench.dir / "unreadable.nos"
+    path.write_text("main() = 1\n")
+    path.chmod(0)
+    status, _, err = bench.run("unreadable.nos")
+    path.chmod(0o600)
+    expect("end", (status, err), (1, "Error: cannot read 'unreadable.nos': Permission denied\n"))
+
+
+def test_long_option_value(bench):
+    status, _, err = bench.run("--bin", "x" * 100000, "p_two")
+    expect("status", status, 1)
+    expect_in("stderr", "Available: a, b", err)
+
+
+# ---- REPL --------------------------------------------------------------------------------------------------------
+
+
+def transcript(bench, path):
+    inputs, pattern, shown, status = [], [], [], 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and not inputs:
+            m = re.match(r"# exit: (\d+)$", line)
+            status = int(m[1]) if m else status
+        elif line[:2] in ("> ", ". ") or line in (">", "."):
+            inputs.append(line[2:])
+        elif line == "...":
+            pattern.append("(?:.*\n)*?")
+            shown.append(line)
+        else:
+            pattern.append(re.escape(line) + "\n")
+            shown.append(line)
+    text = "".join(i + "\n" for i in inputs).encode()
+    got_status, out, _ = bench.run("repl", stdin=text, stderr=subprocess.STDOUT)
+    if not re.fullmatch("".join(pattern), out):
+        diff = difflib.unified_diff(shown, out.splitlines(), "expected", "got", lineterm="", n=2)
+        raise Failure("\n".join(diff) or f"not equal: {out!r}")
+    expect("status", got_status, status)
+
+
+def test_repl_with_a_file(bench):
+    status, out, err = bench.run("repl", "no_main.nos", stdin=b"f() + 1\n")
+    expect("end", (status, out, err), (0, "Loaded no_main.nos\n2\n", ""))
+    status, out, err = bench.run("repl", "missing.nos", stdin=b"1\n")
+    expect("end", (status, out), (1, ""))
+    expect_in("stderr", "cannot read 'missing.nos'", err)
+
+
+def test_repl_load(bench):
+    (bench.dir / "changing.nos").write_text("g(0) = 0\ng(n) = n + h(n)\nh(n) = 1\n")
+    p = subprocess.Popen([bench.nostos, "repl"], cwd=bench.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT)
+
+    def say(text):
+        p.stdin.write(text.encode() + b"\n")
+        p.stdin.flush()
+        return p.stdout.readline().decode()
+
+    expect("load", say(":load changing.nos"), "Loaded changing.nos\n")
+    expect("call", say("g(5)"), "6\n")
+    (bench.dir / "changing.nos").write_text("g(0) = 0\ng(n) = n + h(n)\nh(n) = 10\n")
+    expect("reload", say(":reload"), "Loaded changing.nos\n")
+    expect("call", say("g(5)"), "15\n")
+    expect("module beside the file", say(":l with_use/main_file.nos"), "Loaded with_use/main_file.nos\n")
+    expect("its main", say("main()"), "a!\n")
+    p.stdin.close()
+    expect("rest", p.stdout.read(), b"")
+    p.stdout.close()
+    expect("status", p.wait(LIMIT_S), 0)
+
+
+def test_repl_interrupt(bench):
+    p = subprocess.Popen([bench.nostos, "repl"], cwd=bench.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE)
+    p.stdin.write(b'loop(n) = loop(n + 1)\n{ println("ready"); flushStdout(); loop(0) }\n')
+    p.stdin.flush()
+    p.stdout.readline()
+    expect("output", p.stdout.readline(), b"ready\n")
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(b"1 + 1\n", timeout=LIMIT_S)
+    expect("goes on", (p.returncode, out, err), (0, b"2\n", b"Interrupted\n"))
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def make_files(directory):
+    def write(name, content):
+        path = directory / name
+        if content is None:
+            path.mkdir(parents=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    for name, content in FILES.items():
+        write(name, content)
+    for project, toml in PROJECTS.items():
+        for name, content in MAIN.items():
+            write(f"{project}/{name}", content)
+        write(f"{project}/nostos.toml", toml)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("nostos")
+    arguments.add_argument("--filter", default="")
+    options = arguments.parse_args()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    tests = {name: lambda b, c=case: check(b, c) for name, case in CASES.items()}
+    tests |= {name[5:].replace("_", " "): f for name, f in globals().items() if name.startswith("test_")}
+    tests |= {f"repl/{p.name}": lambda b, p=p: transcript(b, p) for p in sorted((HERE / "repl").glob("*.txt"))}
+    failed = n = 0
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(os.path.abspath(options.nostos), pathlib.Path(directory))
+        make_files(bench.dir)
+        for name, test in tests.items():
+            if options.filter not in name:
+                continue
+            n += 1
+            try:
+                test(bench)
+            except (Failure, subprocess.TimeoutExpired, ValueError) as e:
+                failed += 1
+                print(f"FAIL {name}\n  {type(e).__name__}: " + str(e).replace("\n", "\n  "))
+    print(f"{n - failed} of {n} passed")
+    return 1 if failed or not n else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
