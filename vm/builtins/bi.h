@@ -58,7 +58,6 @@ NOS_INLINE Value bi_float(Proc *p, double d)
 Value bi_text(Proc *p, StrBuf *text); // String of the text; frees it
 Value bi_string(Proc *p, const char *s, size_t n);
 Value bi_panic_text(Proc *p, StrBuf *text); // raises ("Panic", text); frees it
-Value bi_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary); // bi_number.c
 /* Is user code needed to write v? */
 bool bi_needs_user_show(Value v);
 bool bi_has_impl(uint32_t type_id, ImplSlot slot);

@@ -139,7 +139,7 @@ static Value total(Proc *p, Value *args, NumOp op, ImplSlot slot)
     UNROOT(h);
     if (st == NUM_TYPE)
         return nosi_none();
-    return st == NUM_OK ? some(p, sum) : bi_num_error(p, st, sum, sum, true);
+    return st == NUM_OK ? some(p, sum) : nosi_rt_num_error(p, st, sum, sum, true);
 }
 
 Value nosi_bi_list_sum(Proc *p, Value *args)

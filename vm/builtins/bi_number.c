@@ -6,33 +6,6 @@
 #include "vm/util/unicode.h"
 #include "vm/util/utf8.h"
 
-Value bi_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary)
-{
-    switch (st) {
-    case NUM_DIV_ZERO:
-        return nosi_throw_kind(p, "DivisionByZero", "Division by zero");
-    case NUM_NEG_EXPONENT:
-        return nosi_panic(p, "PowInt: negative exponent for Int");
-    case NUM_BAD_EXPONENT:
-        return nosi_panic(p, "Pow: bad exponent for %s", nosi_type_name(a));
-    case NUM_NEG_UNSIGNED:
-        return nosi_panic(p, "Neg: cannot negate %s", nosi_type_name(a));
-    case NUM_DECIMAL_OVERFLOW:
-        return nosi_panic(p, "Decimal overflow");
-    case NUM_BIGINT_TOO_LARGE:
-        return nosi_panic(p, "BigInt too large for Int64");
-    case NUM_NOMEM:
-        return nosi_out_of_memory(p);
-    case NUM_TYPE:
-    case NUM_OK:
-        break;
-    }
-    if (!binary)
-        return nosi_type_error(p, "number", a);
-    return nosi_throw_kind(p, "TypeError", "expected matching numeric types, got %s and %s",
-                           nosi_type_name(a), nosi_type_name(b));
-}
-
 /* ---- functions of floats
  * ------------------------------------------------------------------------------------------- */
 
@@ -133,7 +106,7 @@ static Value rounded(Proc *p, Value *args, NumRound how)
 {
     Value v;
     NumStatus st = nosi_num_round(&p->heap, args[0], how, &v);
-    return st == NUM_OK ? v : bi_num_error(p, st, args[0], args[0], false);
+    return st == NUM_OK ? v : nosi_rt_num_error(p, st, args[0], args[0], false);
 }
 
 Value nosi_bi_floor(Proc *p, Value *args)
@@ -153,14 +126,14 @@ Value nosi_bi_abs(Proc *p, Value *args)
 {
     Value v;
     NumStatus st = nosi_num_abs(&p->heap, args[0], &v);
-    return st == NUM_OK ? v : bi_num_error(p, st, args[0], args[0], false);
+    return st == NUM_OK ? v : nosi_rt_num_error(p, st, args[0], args[0], false);
 }
 
 Value nosi_bi_pow(Proc *p, Value *args)
 {
     Value v;
     NumStatus st = nosi_num_op(&p->heap, NUM_POW, args[0], args[1], &v);
-    return st == NUM_OK ? v : bi_num_error(p, st, args[0], args[1], true);
+    return st == NUM_OK ? v : nosi_rt_num_error(p, st, args[0], args[1], true);
 }
 
 /* ---- conversions ---------------------------------------------------------------------------- */
@@ -169,7 +142,7 @@ static Value convert(Proc *p, Value *args, TypeId to)
 {
     Value v;
     NumStatus st = nosi_num_convert(&p->heap, args[0], to, &v);
-    return st == NUM_OK ? v : bi_num_error(p, st, args[0], args[0], false);
+    return st == NUM_OK ? v : nosi_rt_num_error(p, st, args[0], args[0], false);
 }
 
 Value nosi_bi_to_int(Proc *p, Value *args)

@@ -164,7 +164,7 @@ Value nosi_bi_string_to_bigint(Proc *p, Value *args)
     nosi_strbuf_free(&text);
     if (st == NUM_TYPE)
         return nosi_none();
-    return st == NUM_OK ? some(p, v) : bi_num_error(p, st, args[0], args[0], false);
+    return st == NUM_OK ? some(p, v) : nosi_rt_num_error(p, st, args[0], args[0], false);
 }
 
 /* ---- white space, case ---------------------------------------------------------------------- */

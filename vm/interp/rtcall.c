@@ -24,7 +24,7 @@ FuncCell *nosi_lib_funcs[LIB__COUNT];
 /* ---- arithmetic
  * ---------------------------------------------------------------------------------------------- */
 
-static Value num_error(Proc *p, NumStatus st, Value a, Value b, bool binary)
+Value nosi_rt_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary)
 {
     switch (st) {
     case NUM_DIV_ZERO:
@@ -64,7 +64,7 @@ static Value num_op(Proc *p, NumOp op, int slot, Value a, Value b)
         }
     }
     NumStatus st = nosi_num_op(&p->heap, op, a, b, &out);
-    return st == NUM_OK ? out : num_error(p, st, a, b, true);
+    return st == NUM_OK ? out : nosi_rt_num_error(p, st, a, b, true);
 }
 
 Value nosi_rt_add(Proc *p, Value a, Value b)
@@ -96,7 +96,7 @@ Value nosi_rt_neg(Proc *p, Value a)
 {
     Value out;
     NumStatus st = nosi_num_neg(&p->heap, a, &out);
-    return st == NUM_OK ? out : num_error(p, st, a, a, false);
+    return st == NUM_OK ? out : nosi_rt_num_error(p, st, a, a, false);
 }
 
 Value nosi_rt_i2f(Proc *p, Value a)

@@ -3,6 +3,7 @@
 #define NOSI_RTCALL_H
 
 #include "sched/proc.h"
+#include "vm/data/num.h"
 
 #define RTCALL_UNWRAP(...)            __VA_ARGS__
 #define RTCALL(name, params, effects) Value nosi_rt_##name(Proc *p, RTCALL_UNWRAP params);
@@ -26,5 +27,9 @@ extern FuncCell *nosi_lib_funcs[LIB__COUNT];
 bool nosi_rt_is_literal(Value v, Value literal);      // same kind and equal (JNEQK); both objects
 bool nosi_rt_is_ctor(Value v, const CtorRef *ref);    // JNCTOR
 bool nosi_rt_has_field(Value v, const FieldRef *ref); // JNFIELD
+
+/* Raises what a failed numeric operation is called (part 1, 9.2 and 11.3). Unary ones pass a twice.
+ */
+Value nosi_rt_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary);
 
 #endif
