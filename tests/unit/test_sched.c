@@ -259,6 +259,8 @@ typedef struct Job {
     int delay_us;
 } Job;
 
+static _Atomic(int) jobs_running; // threads that still use the scheduler
+
 static void *complete(void *arg)
 {
     Job *j = arg;
@@ -268,6 +270,7 @@ static void *complete(void *arg)
     CHECK(!nosi_wake_value(j->s, j->t, value_small(6))); // stale now
     nosi_io_end(j->s);
     free(j);
+    atomic_fetch_sub(&jobs_running, 1);
     return NULL;
 }
 
@@ -278,6 +281,7 @@ static Value start_io(Proc *p, Value *args)
     *j = (Job){p->sched, {0, 0}, (int)value_small_int(args[0])};
     nosi_io_begin(p->sched);
     j->t = nosi_park(p, PROC_IO);
+    atomic_fetch_add(&jobs_running, 1);
     CHECK_EQ(pthread_create(&th, NULL, complete, j), 0);
     pthread_detach(th);
     return VALUE_PARKED;
@@ -311,6 +315,8 @@ TEST(wake_from_another_thread)
     Sched *s = sched(2);
     CHECK_EQ(int_outcome(nosi_sched_call(s, io_loop(&io_b, 300, 0))), 1500);
     CHECK_EQ(int_outcome(nosi_sched_call(s, io_loop(&io_b, 20, 1000))), 100);
+    while (atomic_load(&jobs_running)) // the wake that ends main may not be the thread's last step
+        usleep(100);
     nosi_sched_free(s);
 }
 
