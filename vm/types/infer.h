@@ -131,7 +131,17 @@ typedef struct TrailEntry {
     uint32_t level;
 } TrailEntry;
 
-typedef enum { CLASH_TYPES, CLASH_INFINITE, CLASH_ARITY } ClashKind;
+typedef enum {
+    CLASH_TYPES,
+    CLASH_INFINITE,
+    CLASH_ARITY,
+    CLASH_DEEP, // higher than MAX_TYPE_HEIGHT
+} ClashKind;
+
+/* Types grow exponentially with the text: `f1(x) = f0(f0(x))`, `f2(x) = f1(f1(x))`, ... The passes
+ * recurse over them, so their height is bounded; their size and the number of inherited predicates
+ * are where a definition is generalised. */
+enum { MAX_TYPE_HEIGHT = 2000, MAX_TYPE_PARTS = 10000, MAX_INHERITED_PREDS = 5000 };
 
 /* Why the last unification failed: the innermost pair. */
 typedef struct Clash {
@@ -212,10 +222,10 @@ Type *nosi_new_fun(Infer *st, Type **params, uint32_t n, uint32_t n_required, Ty
 Type *nosi_def_type(Infer *st, TypeDef *def, Type **args); // args NULL: fresh variables
 #define BASIC(st, id) ((st)->basic[TC_##id])
 
-bool nosi_is_silent(Type *t);            // TY_ERROR
-bool nosi_is_dynamic(Type *t);           // TY_DYN or TY_ERROR
-TypeDef *nosi_type_def(Type *t);         // user type of the pruned head, or NULL
-bool nosi_types_equal(Type *a, Type *b); // same without binding anything
+bool nosi_is_silent(Type *t);                       // TY_ERROR
+bool nosi_is_dynamic(Type *t);                      // TY_DYN or TY_ERROR
+TypeDef *nosi_type_def(Type *t);                    // user type of the pruned head, or NULL
+bool nosi_types_equal(Infer *st, Type *a, Type *b); // same without binding anything
 
 /* nosi_prune, and shortens the chain of links unless it may have to be undone. */
 Type *nosi_find(Infer *st, Type *t);

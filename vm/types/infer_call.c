@@ -301,7 +301,7 @@ static bool annotation_required(Infer *st, const Cand *c, Type *fun, const uint3
     Type *s = nosi_prune(c->func->scheme->type);
     Type *v = s->kind == TY_FUN && i < s->n ? nosi_prune(s->args[i]) : NULL;
     if (!v || v->kind != TY_VAR || !is_primitive(fun->args[i]) || !is_primitive(arg) ||
-        nosi_types_equal(fun->args[i], arg))
+        nosi_types_equal(st, fun->args[i], arg))
         return false;
     for (uint32_t j = 0; j < s->n; j++)
         if (j != i && slots[j] != NO_ARG && nosi_prune(s->args[j]) == v) {
@@ -726,7 +726,7 @@ StepResult nosi_step_overload(Infer *st, Pred *p, bool defaulting)
             uint32_t mark = st->pending.n;
             Type *t = nosi_cand_type(st, &ok.at[i], p->span, &sub)->result;
             st->pending.n = mark;
-            result = !result ? t : nosi_types_equal(result, t) ? result : st->dyn;
+            result = !result ? t : nosi_types_equal(st, result, t) ? result : st->dyn;
         }
         nosi_unify(st, p->c, result && is_known(result) ? result : st->dyn);
     } else if (known || defaulting) {

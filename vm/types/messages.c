@@ -125,6 +125,8 @@ Diag *nosi_report_clash(Infer *st, Span span, const char *where, Type *expected,
             "`%s`, found `%s`)",
             a->n, b->n, te, tf);
     }
+    if (c.kind == CLASH_DEEP)
+        return nosi_infer_error(st, span, "this type is nested too deeply");
     const char *te, *tf;
     nosi_text2(st, expected, found, &te, &tf);
     if (c.kind == CLASH_INFINITE) {

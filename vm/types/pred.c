@@ -168,12 +168,12 @@ static StepResult step_listcat(Infer *st, Pred *p, bool defaulting)
         nosi_unify(st, c, st->dyn);
         return STEP_DONE;
     }
-    if (nosi_types_equal(a, b)) {
+    if (nosi_types_equal(st, a, b)) {
         if (!nosi_unify(st, c, a))
             nosi_report_clash(st, p->span, "++", c, a, MISMATCH_PLAIN);
         return STEP_DONE;
     }
-    bool coincide = nosi_types_equal(a, c) || nosi_types_equal(b, c);
+    bool coincide = nosi_types_equal(st, a, c) || nosi_types_equal(st, b, c);
     if (coincide) {
         if (!nosi_unify(st, a, b))
             nosi_report_clash(st, p->span, "++", a, b, MISMATCH_PLAIN);
@@ -565,12 +565,17 @@ typedef struct Gen {
     bool found;     // scan: a generalised variable (of this Gen) occurs
     bool *reach;    // filter: variables reached so far
     bool grew;
+    uint32_t n_parts; // collected
+    bool too_high;
 } Gen;
 
 /* Makes every free variable of t a generic one. */
-static void collect(Gen *g, Type *t)
+static void collect(Gen *g, Type *t, uint32_t depth)
 {
     t = nosi_prune(t);
+    g->too_high |= depth > MAX_TYPE_HEIGHT;
+    if (g->too_high)
+        return;
     if (t->kind == TY_VAR) {
         if (!t->is_generic && t->level > g->level) {
             t->is_generic = true;
@@ -581,10 +586,11 @@ static void collect(Gen *g, Type *t)
     }
     if (!nosi_first_visit(g->st, t))
         return;
+    g->n_parts += t->n > 0;
     for (uint32_t i = 0; i < t->n; i++)
-        collect(g, t->args[i]);
+        collect(g, t->args[i], depth + 1);
     if (t->kind == TY_FUN)
-        collect(g, t->result);
+        collect(g, t->result, depth + 1);
 }
 
 static bool own_generic(const Gen *g, Type *t)
@@ -628,7 +634,7 @@ static void each_type(const Pred *p, EachType *visit, void *ctx)
 static void start_collect(Gen *g, Type *t)
 {
     g->st->walk++;
-    collect(g, t);
+    collect(g, t, 0);
 }
 
 static void visit_collect(void *ctx, Type *t)
@@ -659,20 +665,28 @@ static void visit_outer(void *ctx, Type *t)
     g->found |= occurs(g, t, is_outer);
 }
 
-/* Makes t's free variables belong to the surroundings. */
-static void visit_lower(void *ctx, Type *t)
+static void lower(const Gen *g, Type *t)
 {
-    Gen *g = ctx;
     t = nosi_prune(t);
     if (t->kind == TY_VAR) {
         if (!t->is_generic && t->level > g->level)
             t->level = g->level;
         return;
     }
+    if (!nosi_first_visit(g->st, t))
+        return;
     for (uint32_t i = 0; i < t->n; i++)
-        visit_lower(g, t->args[i]);
+        lower(g, t->args[i]);
     if (t->kind == TY_FUN)
-        visit_lower(g, t->result);
+        lower(g, t->result);
+}
+
+/* Makes t's free variables belong to the surroundings. */
+static void visit_lower(void *ctx, Type *t)
+{
+    const Gen *g = ctx;
+    g->st->walk++;
+    lower(g, t);
 }
 
 static bool mentions(Gen *g, const Pred *p, EachType *visit)
@@ -718,19 +732,19 @@ static void visit_reached(void *ctx, Type *t)
     g->found |= occurs(g, t, reached_var);
 }
 
-static bool same_pred(const Pred *a, const Pred *b)
+static bool same_pred(Infer *st, const Pred *a, const Pred *b)
 {
     if (a->kind != b->kind || a->trait != b->trait || a->name != b->name ||
         a->is_key != b->is_key || (a->kind == PRED_ARITH && a->op != b->op) ||
         a->is_assign != b->is_assign || a->kind == PRED_OVERLOAD || a->kind == PRED_CTOR)
         return false;
-    if ((a->a && !nosi_types_equal(a->a, b->a)) || (a->b && !nosi_types_equal(a->b, b->b)) ||
-        (a->c && !nosi_types_equal(a->c, b->c)))
+    if ((a->a && !nosi_types_equal(st, a->a, b->a)) ||
+        (a->b && !nosi_types_equal(st, a->b, b->b)) || (a->c && !nosi_types_equal(st, a->c, b->c)))
         return false;
     if ((a->args ? a->args->n : 0) != (b->args ? b->args->n : 0))
         return false;
     for (uint32_t i = 0; a->args && i < a->args->n; i++)
-        if (!nosi_types_equal(a->args->types[i], b->args->types[i]) ||
+        if (!nosi_types_equal(st, a->args->types[i], b->args->types[i]) ||
             a->args->names[i] != b->args->names[i])
             return false;
     return true;
@@ -758,11 +772,29 @@ static PredList relevant(Gen *g, Type *t, Pred **preds, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         bool keep = taken[i];
         for (uint32_t j = 0; keep && j < l.n; j++)
-            keep = !same_pred(l.at[j], preds[i]);
+            keep = !same_pred(st, l.at[j], preds[i]);
         if (keep)
             l.at[l.n++] = preds[i];
     }
     return l;
+}
+
+/* Reports a definition whose type is too large to be used. */
+static bool too_complex(Gen *g, Pred *const *preds, uint32_t n_preds)
+{
+    Infer *st = g->st;
+    uint32_t n = 0;
+    const Function *f = st->def.function;
+    Span at = f && f->clauses.n ? f->clauses.at[0]->name_span : (Span){0};
+    for (uint32_t i = 0; i < n_preds; i++)
+        n += preds[i]->origin != NULL;
+    if (n > MAX_INHERITED_PREDS)
+        at = preds[0]->span;
+    else if (g->n_parts <= MAX_TYPE_PARTS && !g->too_high)
+        return false;
+    Diag *d = nosi_infer_error(st, at, "the type of this definition is too complex");
+    nosi_type_help(st, d, "annotate its parameters and its result");
+    return true;
 }
 
 void nosi_leave(Infer *st, uint32_t mark, Type **types, uint32_t n, Scheme **out)
@@ -773,6 +805,7 @@ void nosi_leave(Infer *st, uint32_t mark, Type **types, uint32_t n, Scheme **out
     // What no caller can ever decide is decided now.
     for (bool again = true; again;) {
         again = false;
+        g.n_parts = 0;
         for (uint32_t i = 0; i < n; i++)
             start_collect(&g, types[i]);
         for (bool grew = true; grew;) {
@@ -831,14 +864,18 @@ void nosi_leave(Infer *st, uint32_t mark, Type **types, uint32_t n, Scheme **out
     for (uint32_t i = 0; i < taken.n; i++)
         if (taken.at[i]->node)
             nosi_dynamic_target(st, taken.at[i]);
+    bool is_bad = too_complex(&g, taken.at, taken.n);
     Type **vars = nosi_arena_memdup(st->arena, g.vars.at, g.vars.n * sizeof *vars);
     for (uint32_t i = 0; i < n; i++) {
-        Scheme *s = ARENA_NEW(st->arena, Scheme);
+        Scheme *s = out[i] = ARENA_NEW(st->arena, Scheme);
+        if (is_bad) {
+            s->type = st->error;
+            continue;
+        }
         s->vars = vars;
         s->n_vars = g.vars.n;
         s->type = types[i];
         s->preds = relevant(&g, types[i], taken.at, taken.n);
-        out[i] = s;
     }
     vec_free(&taken);
     vec_free(&g.vars);

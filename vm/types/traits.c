@@ -356,12 +356,23 @@ static ClassInfo *class_info(Infer *st, Structural k, TypeDef *def)
 }
 
 /* Structural instance for t: NULL when it holds (variables inside get predicates of their own),
- * else the culprit. */
-static Type *lacks(Infer *st, const Pred *p, Structural k, Type *t, const char **why)
+ * else the culprit. `walk`: the number of this walk (others take place inside it, so st->walk
+ * moves on). */
+static Type *lacks(Infer *st, const Pred *p, Structural k, Type *t, uint32_t walk, uint32_t depth,
+                   const char **why)
 {
     t = nosi_prune(t);
     if (nosi_is_dynamic(t))
         return NULL;
+    if (depth > MAX_TYPE_HEIGHT) {
+        *why = "the type is nested too deeply";
+        return t;
+    }
+    if (t->n) {
+        if (t->visited == walk)
+            return NULL;
+        t->visited = walk;
+    }
     if (t->kind == TY_VAR) {
         Pred *q = ARENA_NEW(st->arena, Pred);
         *q = *p;
@@ -392,7 +403,7 @@ static Type *lacks(Infer *st, const Pred *p, Structural k, Type *t, const char *
     }
     for (uint32_t i = 0; i < t->n; i++)
         if (i < 64 && (parts >> i & 1)) {
-            Type *bad = lacks(st, p, k, t->args[i], why);
+            Type *bad = lacks(st, p, k, t->args[i], walk, depth + 1, why);
             if (bad)
                 return bad;
         }
@@ -438,7 +449,7 @@ StepResult nosi_step_class(Infer *st, Pred *p)
     if (trait == st->t_eq || trait == st->t_ord || trait == st->t_hash) {
         Structural k = trait == st->t_eq ? CLASS_EQ : trait == st->t_ord ? CLASS_ORD : CLASS_KEY;
         const char *why = NULL;
-        if (lacks(st, p, k, t, &why))
+        if (lacks(st, p, k, t, ++st->walk, 0, &why))
             return fails(st, p, t, k == CLASS_ORD ? "Ord" : "Eq", why);
         if (p->node && nosi_type_def(t))
             p->node->target = nosi_operator_target(st, p->op, t, p->node);

@@ -30,15 +30,21 @@ Type *nosi_find(Infer *st, Type *t)
     return r;
 }
 
-/* Lowers the levels of t's variables to that of `var`, into which t is about to go. False when var
- * occurs in t. */
-static bool adjust(Infer *st, Type *var, Type *t)
+/* Lowers the levels of t's variables to that of `var`, into which t is about to go. False, with the
+ * kind of the clash set, when var occurs in t or t is too high. */
+static bool adjust(Infer *st, Type *var, Type *t, uint32_t depth)
 {
     t = nosi_find(st, t);
+    if (depth > MAX_TYPE_HEIGHT) {
+        st->clash.kind = CLASH_DEEP;
+        return false;
+    }
     switch (t->kind) {
     case TY_VAR:
-        if (t == var)
+        if (t == var) {
+            st->clash.kind = CLASH_INFINITE;
             return false;
+        }
         if (!t->is_generic && t->level > var->level)
             set_level(st, t, var->level);
         return true;
@@ -48,9 +54,9 @@ static bool adjust(Infer *st, Type *var, Type *t)
         if (!nosi_first_visit(st, t))
             return true;
         for (uint32_t i = 0; i < t->n; i++)
-            if (!adjust(st, var, t->args[i]))
+            if (!adjust(st, var, t->args[i], depth + 1))
                 return false;
-        return t->kind != TY_FUN || adjust(st, var, t->result);
+        return t->kind != TY_FUN || adjust(st, var, t->result, depth + 1);
     default:
         return true;
     }
@@ -59,8 +65,10 @@ static bool adjust(Infer *st, Type *var, Type *t)
 void nosi_make_global(Infer *st, Type *t)
 {
     Type outermost = {.kind = TY_VAR};
+    Clash saved = st->clash;
     st->walk++;
-    adjust(st, &outermost, t);
+    adjust(st, &outermost, t, 0);
+    st->clash = saved;
 }
 
 /* ---- unification -------------------------------------------------------------------------- */
@@ -107,8 +115,10 @@ static bool clash(Infer *st, ClashKind kind, Type *a, Type *b)
     return false;
 }
 
-static bool unify(Infer *st, Type *a, Type *b)
+static bool unify(Infer *st, Type *a, Type *b, uint32_t depth)
 {
+    if (depth > 2 * MAX_TYPE_HEIGHT) // an instance of a high type, made of high types
+        return clash(st, CLASH_DEEP, a, b);
     a = nosi_find(st, a);
     b = nosi_find(st, b);
     if (a == b)
@@ -130,15 +140,15 @@ static bool unify(Infer *st, Type *a, Type *b)
             b = t;
         }
         st->walk++;
-        if (!adjust(st, a, b))
-            return clash(st, CLASH_INFINITE, a, b);
+        if (!adjust(st, a, b, 0))
+            return clash(st, st->clash.kind, a, b);
         bind(st, a, b);
         return true;
     }
     if (b->kind == TY_VAR && !b->is_generic) {
         st->walk++;
-        if (!adjust(st, b, a))
-            return clash(st, CLASH_INFINITE, a, b);
+        if (!adjust(st, b, a, 0))
+            return clash(st, st->clash.kind, a, b);
         bind(st, b, a);
         return true;
     }
@@ -164,9 +174,9 @@ static bool unify(Infer *st, Type *a, Type *b)
         if (memo_has(st, a, b))
             return true;
         for (uint32_t i = 0; i < shorter->n; i++)
-            if (!unify(st, a->args[i], b->args[i]))
+            if (!unify(st, a->args[i], b->args[i], depth + 1))
                 return false;
-        return unify(st, a->result, b->result);
+        return unify(st, a->result, b->result, depth + 1);
     }
     default:
         return clash(st, CLASH_TYPES, a, b);
@@ -174,7 +184,7 @@ static bool unify(Infer *st, Type *a, Type *b)
     if (memo_has(st, a, b)) // a pair that failed has ended the walk
         return true;
     for (uint32_t i = 0; i < a->n; i++)
-        if (!unify(st, a->args[i], b->args[i]))
+        if (!unify(st, a->args[i], b->args[i], depth + 1))
             return false;
     return true;
 }
@@ -182,7 +192,7 @@ static bool unify(Infer *st, Type *a, Type *b)
 static bool unify_all(Infer *st, Type *a, Type *b)
 {
     st->memo.steps = 0;
-    bool ok = unify(st, a, b);
+    bool ok = unify(st, a, b, 0);
     if (st->memo.at)
         memo_forget(st);
     return ok;
@@ -193,7 +203,7 @@ bool nosi_unify(Infer *st, Type *expected, Type *found)
     return unify_all(st, expected, found);
 }
 
-bool nosi_types_equal(Type *a, Type *b)
+static bool equal(Infer *st, Type *a, Type *b, uint32_t depth)
 {
     a = nosi_prune(a);
     b = nosi_prune(b);
@@ -201,12 +211,23 @@ bool nosi_types_equal(Type *a, Type *b)
         return true;
     if (a->kind != b->kind || a->n != b->n || a->con != b->con)
         return false;
-    if (a->kind == TY_VAR)
+    if (a->kind == TY_VAR || depth > 2 * MAX_TYPE_HEIGHT)
         return false;
+    if (a->n && memo_has(st, a, b))
+        return true;
     for (uint32_t i = 0; i < a->n; i++)
-        if (!nosi_types_equal(a->args[i], b->args[i]))
+        if (!equal(st, a->args[i], b->args[i], depth + 1))
             return false;
-    return a->kind != TY_FUN || nosi_types_equal(a->result, b->result);
+    return a->kind != TY_FUN || equal(st, a->result, b->result, depth + 1);
+}
+
+bool nosi_types_equal(Infer *st, Type *a, Type *b)
+{
+    st->memo.steps = 0;
+    bool ok = equal(st, a, b, 0);
+    if (st->memo.at)
+        memo_forget(st);
+    return ok;
 }
 
 /* ---- speculation -------------------------------------------------------------------------- */
