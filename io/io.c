@@ -195,8 +195,9 @@ static void *loop_main(void *arg)
 static void process_exit(Proc *p)
 {
     pthread_mutex_lock(&mutex);
-    for (IoReq *r = p->io_owned ? outstanding : NULL; r; r = r->all_next)
-        if (r == p->io_owned && r->ticket.serial == p->serial) {
+    const void *owned = p->extra ? p->extra->io_owned : NULL;
+    for (IoReq *r = owned ? outstanding : NULL; r; r = r->all_next)
+        if (r == owned && r->ticket.serial == p->serial) {
             r->cancelled = true;
             uv_async_send(&bell);
         }
@@ -221,7 +222,7 @@ static Value deliver(Proc *p, void *data)
     IoReq *r = data;
     Value v = VALUE_UNIT;
     if (p) {
-        p->io_owned = NULL;
+        nosi_proc_extra(p)->io_owned = NULL;
         v = r->finish(p, r);
     }
     r->destroy(r);
@@ -267,7 +268,7 @@ Value nosi_io_submit(Proc *p, IoReq *r)
     r->step = IO_DONE;
     r->cancelled = false;
     r->waiting = NULL;
-    p->io_owned = r;
+    nosi_proc_extra(p)->io_owned = r;
     nosi_io_begin(p->sched);
     pthread_mutex_lock(&mutex);
     if (!started)

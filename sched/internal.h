@@ -50,7 +50,7 @@ typedef struct TimerEntry {
 struct Sched {
     /* fixed after nosi_sched_new */
     SchedOptions options;
-    uint32_t n_workers;
+    _Atomic(uint32_t) n_workers; // limit: those with a higher index retire. Under idle_mutex
     bool seeded;
     Worker *workers[MAX_WORKERS]; // NULL until started; under idle_mutex, read by thieves (atomic)
     /* any thread */
@@ -73,6 +73,8 @@ struct Sched {
     /* idle_mutex */
     pthread_mutex_t idle_mutex;
     pthread_cond_t idle_cond;
+    pthread_cond_t retired_cond; // retired workers wait here
+    uint32_t n_retired;
     uint32_t wake_tokens; // sleepers that were told to get up and have not yet
     /* call_mutex */
     pthread_mutex_t call_mutex;

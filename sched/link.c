@@ -364,7 +364,7 @@ Value nosi_process_all(Proc *self)
 SchedStats nosi_sched_stats(Sched *s)
 {
     SchedStats st = {.spawned = atomic_load_explicit(&s->next_serial, memory_order_relaxed) - 1,
-                     .workers = s->n_workers};
+                     .workers = atomic_load_explicit(&s->n_workers, memory_order_relaxed)};
     for (unsigned i = 0; i < PID_SHARDS; i++) {
         spin_lock(&s->pids[i].lock);
         st.active += s->pids[i].n;

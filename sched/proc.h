@@ -26,6 +26,7 @@
 
 #include "sched/mailbox.h"
 #include "vm/bytecode/bytecode.h"
+#include "vm/data/list.h"
 #include "vm/heap/heap.h"
 
 typedef struct Proc Proc;
@@ -93,6 +94,12 @@ typedef enum ExitKind {
  * then it only frees `data`. */
 typedef Value WakeFn(Proc *p, void *data);
 
+typedef struct ProcExtra {
+    ListCursor cursor; // vm/data/list.h (decision 30)
+    uint64_t random;   // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
+    void *io_owned;    // I/O resources this process owns (io/)
+} ProcExtra;
+
 struct Proc {
     /* the running worker only */
     Value *base;     // registers of the innermost frame; always current at calls and slow paths
@@ -114,16 +121,13 @@ struct Proc {
     void *wake_data;
     uint64_t reductions; // total
     uint64_t started_ns;
-    uint64_t random;     // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
     MvarHolds *locks;    // mvar locks held; owned
     MvarWait *mvar_wait; // the mvar it waits for; owned. Others read it under the wait graph's lock
-    struct ListCursor *
-        list_cursor; // vm/data/list.h (decision 30); owned, NULL until first used: nosi_list_cursor
-    void *io_owned;  // I/O resources this process owns (io/)
-    uint8_t exit_kind; // ExitKind
-    bool resuming;     // parked inside a native: its result is to be delivered
-    bool timer_armed;  // it may be in the heap of timers
-    bool trap_exit;    // also read by others, under the pid's lock
+    ProcExtra *extra;    // what few processes need; owned, NULL until then: nosi_proc_extra
+    uint8_t exit_kind;   // ExitKind
+    bool resuming;       // parked inside a native: its result is to be delivered
+    bool timer_armed;    // it may be in the heap of timers
+    bool trap_exit;      // also read by others, under the pid's lock
     /* any thread */
     _Atomic(uint32_t) signals; // ProcSignal bits: looked at whenever the budget runs out
     _Atomic(uint64_t) state;   // ProcState | flags | park number << 16, see park.c
@@ -141,8 +145,8 @@ struct Proc {
     SchedCall *call;       // somebody waits for this process's outcome, or NULL
 };
 
-_Static_assert(sizeof(Proc) <= 512,
-               "a process must stay small: with its stack it shall cost about 700 bytes");
+_Static_assert(sizeof(Proc) <= 448,
+               "a process must stay small: with its stack it shall cost less than 700 bytes");
 
 typedef enum {
     SIGNAL_KILL = 1,
@@ -177,7 +181,11 @@ NOS_INLINE bool nosi_reserve(Proc *p, size_t words)
     return false;
 }
 
-struct ListCursor *nosi_list_cursor(Proc *p); // borrows the process's cursor cache
+ProcExtra *nosi_proc_extra(Proc *p); // borrows; makes it at first use
+NOS_INLINE ListCursor *nosi_list_cursor(Proc *p)
+{
+    return &nosi_proc_extra(p)->cursor;
+}
 
 /* A trap: a native returns nosi_trap(p, cell, n, args) (n <= TRAP_MAX_ARGS); the interpreter calls
  * the function in its place. */

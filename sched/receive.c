@@ -16,6 +16,7 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         p->mailbox.scan = NULL;
         return RECV_TIMEOUT;
     }
+    nosi_heap_trim(&p->heap);
     // Announce first, then look once more: see announce() in park.c.
     nosi_park_retry(p, PROC_RECEIVE);
     m = nosi_mailbox_scan_next(&p->mailbox);

@@ -101,6 +101,9 @@ typedef struct SchedStats {
     uint32_t workers;
 } SchedStats;
 SchedStats nosi_sched_stats(Sched *s);
+/* Limits how many workers run processes (at least 1; a seeded scheduler keeps its one). Those above
+ * the limit retire when their slice ends. Any thread. */
+void nosi_sched_set_workers(Sched *s, uint32_t n);
 uint64_t nosi_new_ref(Sched *s); // unique number for IMM_REF
 /* Ends the slice early: the process goes to the tail of the run queue. For Process.yield: call,
  * then return the result. */
@@ -145,7 +148,7 @@ uint64_t nosi_sched_now(const Sched *s); // monotonic ns; logical when seeded
 void nosi_io_begin(Sched *s);
 void nosi_io_end(Sched *s);
 /* Called when a process ends, by the worker, before its memory goes: io/ cancels and closes
- * p->io_owned. */
+ * ProcExtra.io_owned. */
 extern void (*nosi_io_process_exit)(Proc *p);
 
 /* ---- receive (receive.c; used by the interpreter and the JIT)

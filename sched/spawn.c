@@ -3,7 +3,7 @@
 #include "vm/data/list.h"
 #include "vm/data/string.h"
 
-enum { FIRST_STACK = 32, BATCH = 64, MAX_STASH = 64 };
+enum { FIRST_STACK = 16, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
 
 void (*nosi_io_process_exit)(Proc *p);
 
@@ -27,11 +27,11 @@ static void walk_roots(void *owner, RootVisit *visit, void *ctx)
     visit(&p->caught, 1, ctx);
 }
 
-struct ListCursor *nosi_list_cursor(Proc *p)
+ProcExtra *nosi_proc_extra(Proc *p)
 {
-    if (!p->list_cursor)
-        p->list_cursor = nosi_calloc(1, sizeof *p->list_cursor);
-    return p->list_cursor;
+    if (!p->extra)
+        p->extra = nosi_calloc(1, sizeof *p->extra);
+    return p->extra;
 }
 
 /* ---- making
@@ -109,17 +109,19 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     Worker *w = nosi_worker;
     Proc *p;
     Value *stack;
+    size_t words = FIRST_STACK;
 
     if (w && w->sched == s && (p = take_spare(s, w))) {
         stack = p->stack;
-        memset(stack, 0, FIRST_STACK * sizeof *stack);
+        words = (size_t)(p->stack_end - stack);
+        memset(stack, 0, words * sizeof *stack);
     } else {
         p = nosi_alloc(sizeof *p);
-        stack = nosi_calloc(FIRST_STACK, sizeof *stack);
+        stack = nosi_calloc(words, sizeof *stack);
     }
     memset(p, 0, sizeof *p);
     p->stack = stack;
-    p->stack_end = p->stack_high = stack + FIRST_STACK;
+    p->stack_end = p->stack_high = stack + words;
     p->max_depth = s->options.max_depth;
     p->exc = p->caught = VALUE_UNIT;
     p->parent = parent;
@@ -138,7 +140,7 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
 static Value *first_frame(Proc *p, const Func *f)
 {
     size_t need = FRAME_HEADER + f->n_regs;
-    if (need > FIRST_STACK) {
+    if (need > (size_t)(p->stack_end - p->stack)) {
         nosi_free(p->stack);
         p->stack = nosi_calloc(need * 2, sizeof *p->stack);
         p->stack_end = p->stack_high = p->stack + need * 2;
@@ -257,8 +259,8 @@ void nosi_proc_free(Proc *p)
         p->wake_fn(NULL, p->wake_data);
     nosi_mailbox_free(&p->mailbox);
     nosi_heap_free(&p->heap);
-    nosi_free(p->list_cursor);
-    if (w && w->sched == p->sched && p->stack_end - p->stack == FIRST_STACK &&
+    nosi_free(p->extra);
+    if (w && w->sched == p->sched && p->stack_end - p->stack <= SPARE_STACK &&
         keep_spare(p->sched, w, p))
         return;
     nosi_free(p->stack);

@@ -142,6 +142,7 @@ Value nosi_sleep(Proc *p, int64_t ms)
     }
     nosi_timer_cancel(p);
     uint64_t deadline = deadline_after(p->sched, ms);
+    nosi_heap_trim(&p->heap);
     nosi_park(p, PROC_SLEEP);
     nosi_timer_arm(p, deadline);
     return VALUE_PARKED;

@@ -122,6 +122,11 @@ static Worker *worker_at(Sched *s, uint32_t i)
     return __atomic_load_n(&s->workers[i], __ATOMIC_ACQUIRE);
 }
 
+static uint32_t n_workers(const Sched *s)
+{
+    return atomic_load_explicit(&s->n_workers, memory_order_relaxed); // a hint
+}
+
 static bool any_work(Sched *s)
 {
     if (atomic_load_explicit(&s->inject.n, memory_order_relaxed))
@@ -158,18 +163,24 @@ static void start_worker_locked(Sched *s) // under idle_mutex
         nosi_fatal("cannot start a worker thread: %s", strerror(err));
 }
 
+static bool wake_sleeper_locked(Sched *s) // under idle_mutex
+{
+    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) == 0)
+        return false;
+    atomic_fetch_sub_explicit(&s->n_sleeping, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
+    s->wake_tokens++;
+    pthread_cond_signal(&s->idle_cond);
+    return true;
+}
+
 static NOS_NOINLINE void notify_slow(Sched *s)
 {
     pthread_mutex_lock(&s->idle_mutex);
-    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) > 0) {
-        atomic_fetch_sub_explicit(&s->n_sleeping, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
-        s->wake_tokens++;
-        pthread_cond_signal(&s->idle_cond);
-    } else if (atomic_load_explicit(&s->n_started, memory_order_relaxed) < s->n_workers &&
-               !atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+    if (!wake_sleeper_locked(s) &&
+        atomic_load_explicit(&s->n_started, memory_order_relaxed) < n_workers(s) &&
+        !atomic_load_explicit(&s->stop, memory_order_relaxed))
         start_worker_locked(s);
-    }
     pthread_mutex_unlock(&s->idle_mutex);
 }
 
@@ -179,7 +190,7 @@ static void notify(Sched *s)
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&s->n_searching, memory_order_relaxed) == 0 &&
         (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) > 0 ||
-         atomic_load_explicit(&s->n_started, memory_order_relaxed) < s->n_workers))
+         atomic_load_explicit(&s->n_started, memory_order_relaxed) < n_workers(s)))
         notify_slow(s);
 }
 
@@ -242,11 +253,11 @@ static void deadlock(Sched *s)
     pthread_mutex_unlock(&s->call_mutex);
 }
 
-static bool
-is_deadlock(Sched *s) // under idle_mutex, called by a worker that counts itself as sleeping
+/* Under idle_mutex, by a worker that counts itself as sleeping or retired. */
+static bool is_deadlock(Sched *s)
 {
     uint32_t started = atomic_load_explicit(&s->n_started, memory_order_relaxed);
-    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) != started)
+    if (atomic_load_explicit(&s->n_sleeping, memory_order_relaxed) + s->n_retired != started)
         return false;
     // The count first, then the queues: whoever lowers the count has queued before (release in
     // nosi_io_end).
@@ -323,6 +334,48 @@ static void sleep_worker(Worker *w)
     pthread_mutex_unlock(&s->idle_mutex);
 }
 
+static bool is_retired(const Worker *w)
+{
+    return w->index >= n_workers(w->sched); // never true of the first
+}
+
+/* Hands on what it has and waits until the limit is raised. Returns as a searching worker. */
+static NOS_NOINLINE void retire(Worker *w)
+{
+    Sched *s = w->sched;
+    Proc *p = w->next;
+    // Where every worker looks now and then: what is in the queue of a worker is only found by
+    // those that have nothing to do.
+    w->next = NULL;
+    for (; p || (p = runq_take(&w->q, NULL)); p = NULL)
+        runq_put(&s->inject, p);
+    pthread_mutex_lock(&s->idle_mutex);
+    set_searching(w, false);
+    s->n_retired++;
+    atomic_thread_fence(memory_order_seq_cst); // as in sleep_worker
+    if (any_work(s))
+        wake_sleeper_locked(s); // perhaps we were the one that was told to look
+    while (is_retired(w) && !atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        if (is_deadlock(s))
+            deadlock(s);
+        pthread_cond_wait(&s->retired_cond, &s->idle_mutex);
+    }
+    s->n_retired--;
+    set_searching(w, true);
+    pthread_mutex_unlock(&s->idle_mutex);
+}
+
+void nosi_sched_set_workers(Sched *s, uint32_t n)
+{
+    if (s->seeded)
+        return;
+    n = NOS_MAX(NOS_MIN(n, (uint32_t)MAX_WORKERS), 1u);
+    pthread_mutex_lock(&s->idle_mutex);
+    atomic_store_explicit(&s->n_workers, n, memory_order_relaxed);
+    pthread_cond_broadcast(&s->retired_cond);
+    pthread_mutex_unlock(&s->idle_mutex);
+}
+
 static bool check_timers(Sched *s)
 {
     uint64_t next = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
@@ -356,9 +409,11 @@ static Proc *look_everywhere(Worker *w)
 static Proc *find_work(Worker *w)
 {
     Sched *s = w->sched;
-    Proc *p = w->next;
+    Proc *p;
 
-    if (p) {
+    if (NOS_UNLIKELY(is_retired(w)))
+        retire(w);
+    if ((p = w->next)) {
         w->next = NULL;
         w->next_streak++;
         return p;
@@ -370,9 +425,9 @@ static Proc *find_work(Worker *w)
         goto found;
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
         // At most half of the workers search at a time: more only get in each other's way.
-        if (s->n_workers > 1 &&
+        if (n_workers(s) > 1 &&
             (w->searching ||
-             2 * atomic_load_explicit(&s->n_searching, memory_order_relaxed) < s->n_workers)) {
+             2 * atomic_load_explicit(&s->n_searching, memory_order_relaxed) < n_workers(s))) {
             set_searching(w, true);
             uint64_t until = nosi_sched_now(s) + SPIN_NS;
             do {
@@ -383,6 +438,8 @@ static Proc *find_work(Worker *w)
             } while (nosi_sched_now(s) < until);
         }
         sleep_worker(w);
+        if (is_retired(w))
+            retire(w);
         if ((p = look_everywhere(w)))
             goto found;
     }
@@ -436,7 +493,7 @@ again:;
     w->tick++;
     switch (r) {
     case RUN_YIELD:
-        if (check_timers(s) || w->next || any_work(s) ||
+        if (check_timers(s) || w->next || any_work(s) || is_retired(w) ||
             atomic_load_explicit(&s->stop, memory_order_relaxed)) {
             shrink_stack(p);
             state = atomic_load_explicit(&p->state, memory_order_relaxed);
@@ -635,8 +692,8 @@ Sched *nosi_sched_new(const SchedOptions *o)
     if (!s->options.max_depth)
         s->options.max_depth = DEFAULT_MAX_DEPTH;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    s->n_workers = o->n_workers ? o->n_workers : cores > 0 ? (uint32_t)cores : 1;
-    s->n_workers = s->seeded ? 1 : NOS_MIN(s->n_workers, (uint32_t)MAX_WORKERS);
+    uint32_t n = o->n_workers ? o->n_workers : cores > 0 ? (uint32_t)cores : 1;
+    atomic_init(&s->n_workers, s->seeded ? 1 : NOS_MIN(n, (uint32_t)MAX_WORKERS));
     atomic_init(&s->next_serial, 1);
     atomic_init(&s->next_ref, 1);
     atomic_init(&s->next_deadline, UINT64_MAX);
@@ -646,6 +703,7 @@ Sched *nosi_sched_new(const SchedOptions *o)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->idle_cond, &attr);
+    pthread_cond_init(&s->retired_cond, &attr);
     pthread_condattr_destroy(&attr);
     return s;
 }
@@ -673,6 +731,7 @@ void nosi_sched_free(Sched *s)
     pthread_mutex_lock(&s->idle_mutex);
     atomic_store_explicit(&s->stop, true, memory_order_relaxed);
     pthread_cond_broadcast(&s->idle_cond);
+    pthread_cond_broadcast(&s->retired_cond);
     pthread_mutex_unlock(&s->idle_mutex);
     for (uint32_t i = 0; i < atomic_load(&s->n_started); i++)
         pthread_join(s->workers[i]->thread, NULL);
@@ -702,5 +761,6 @@ void nosi_sched_free(Sched *s)
     pthread_mutex_destroy(&s->idle_mutex);
     pthread_mutex_destroy(&s->call_mutex);
     pthread_cond_destroy(&s->idle_cond);
+    pthread_cond_destroy(&s->retired_cond);
     nosi_free(s);
 }

@@ -142,8 +142,8 @@ TEST(a_100_mb_list_is_quick)
     for (Value x = list; value_is_cons(x); x = value_tail(x))
         CHECK(value_small_int(value_head(x)) == --want);
     CHECK_EQ(want, 0);
-    fprintf(stderr, "build %.3f s, major %.3f s, minor + major %.3f s; %d minor, %d major\n",
-            t1 - t0, t2 - t1, t3 - t2, (int)h.n_minor, (int)h.n_major);
+    fprintf(stderr, "build %.3f s, major %.3f s, minor + major %.3f s; %d collections\n", t1 - t0,
+            t2 - t1, t3 - t2, (int)h.n_collections);
     double t4 = now();
     Fragment *f = nosi_fragment_copy(list);
     double t5 = now();
@@ -167,8 +167,8 @@ TEST(small_garbage_costs_little)
         CHECK(nosi_heap_reserve(&h, FLOAT_WORDS));
         nosi_float_nogc(&h, i);
     }
-    fprintf(stderr, "20M floats %.3f s, %d minor, target %zu\n", now() - t0, (int)h.n_minor,
-            h.young_target);
+    fprintf(stderr, "20M floats %.3f s, %d collections, target %u\n", now() - t0,
+            (int)h.n_collections, h.young_target);
     CHECK(h.young_target <= 1 << 15);
     CHECK(h.old_words == 0);
     nosi_heap_free(&h);
@@ -277,9 +277,9 @@ TEST(offheap_memory_is_collected_and_freed)
         o->word[LSTRING_BLOB] = (uint64_t)(uintptr_t)b;
         o->word[LSTRING_BYTES] = n;
         nosi_heap_add_offheap_nogc(&h, o, n);
-        CHECK(h.offheap_bytes < 10 << 20);
+        CHECK(h.offheap->bytes < 10 << 20);
     }
     nosi_heap_collect(&h, true);
-    CHECK(h.offheap_bytes == 0 && !h.offheap_old && !h.offheap_young);
+    CHECK(h.offheap->bytes == 0 && !h.offheap->old && !h.offheap->young);
     nosi_heap_free(&h);
 }

@@ -307,7 +307,8 @@ Value nosi_bi_runtime_set_workers(Proc *p, Value *args)
     WANT_INT(0);
     if (value_int(args[0]) < 1)
         return nosi_panic(p, "Runtime.setWorkers: at least 1");
-    return VALUE_UNIT; // the scheduler's number is fixed at start (--threads)
+    nosi_sched_set_workers(p->sched, (uint32_t)NOS_MIN(value_int(args[0]), (int64_t)UINT32_MAX));
+    return VALUE_UNIT;
 }
 
 Value nosi_bi_runtime_blocking_threads(Proc *p, Value *args)
@@ -342,8 +343,6 @@ Value nosi_bi_gc_stats(Proc *p, Value *args)
     int64_t live = live_words(h);
     // words_allocated is brought up to date by a collection; what was taken since counts too.
     int64_t allocated = NOS_MAX((int64_t)h->words_allocated, live);
-    return ints(
-        p,
-        (int64_t[]){live, allocated, (int64_t)h->words_freed, (int64_t)(h->n_minor + h->n_major)},
-        4);
+    return ints(p, (int64_t[]){live, allocated, (int64_t)h->words_freed, (int64_t)h->n_collections},
+                4);
 }

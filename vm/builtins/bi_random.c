@@ -17,12 +17,13 @@ static uint64_t mix(uint64_t x) // splitmix64
 
 static uint64_t next(Proc *p)
 {
-    if (p->random == 0)
-        p->random = mix(nosi_random_seed ^ mix(p->serial)) | 1;
-    p->random += 0x9E3779B97F4A7C15u;
-    if (p->random == 0) // means "not seeded"
-        p->random = 0x9E3779B97F4A7C15u;
-    return mix(p->random);
+    uint64_t *state = &nosi_proc_extra(p)->random;
+    if (*state == 0)
+        *state = mix(nosi_random_seed ^ mix(p->serial)) | 1;
+    *state += 0x9E3779B97F4A7C15u;
+    if (*state == 0) // means "not seeded"
+        *state = 0x9E3779B97F4A7C15u;
+    return mix(*state);
 }
 
 /* Uniform in 0 .. n-1; n > 0. */
@@ -40,7 +41,7 @@ static uint64_t below(Proc *p, uint64_t n)
 Value nosi_bi_random_seed(Proc *p, Value *args)
 {
     WANT_INT(0);
-    p->random = mix((uint64_t)value_int(args[0])) | 1;
+    nosi_proc_extra(p)->random = mix((uint64_t)value_int(args[0])) | 1;
     return VALUE_UNIT;
 }
 

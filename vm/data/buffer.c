@@ -32,8 +32,8 @@ bool nosi_buffer_append(Heap *h, Value b, const char *s, size_t n)
         if (n)
             memcpy(grown + len, s, n); // before the free: s may lie in this buffer
         nosi_free(mem);
-        h->offheap_bytes +=
-            want - cap; // the next constructor of a handle collects, if it became too much
+        // The next constructor of a handle collects, if it became too much.
+        nosi_heap_grow_offheap_nogc(h, want - cap);
         o->word[BUFFER_MEM] = (uint64_t)(uintptr_t)grown;
         o->word[BUFFER_CAP] = want;
     } else if (n) {

@@ -179,6 +179,8 @@ void nosi_fragment_free(Fragment *f)
     nosi_free(f);
 }
 
+enum { FRAGMENT_WEIGHT = 64 }; // words
+
 Value nosi_heap_adopt(Heap *h, Fragment *f)
 {
     Value root = f->root;
@@ -187,22 +189,26 @@ Value nosi_heap_adopt(Heap *h, Fragment *f)
         return root;
     }
     // Before f belongs to us, so that pointers into it stay valid.
-    size_t much = NOS_MAX(h->young_target, (size_t)1024);
-    if (h->frag_words > much || (h->offheap_bytes > h->offheap_limit && f->offheap) ||
-        (nosi_gc_stress && h->frags))
+    // Many small ones cost more than their words: memory that is not in the cache any more when it
+    // is used again, and a longer list for the collector to sort and search.
+    size_t much = NOS_MAX((size_t)h->young_target, (size_t)1024);
+    if (h->frag_words + (size_t)h->n_frags * FRAGMENT_WEIGHT > much ||
+        (h->offheap->bytes > h->offheap->limit && f->offheap) || (nosi_gc_stress && h->frags))
         nosi_heap_reserve_slow(h, 0);
     if (f->offheap) {
         Object *last = f->offheap;
         while (last->word[0])
             last = (Object *)(uintptr_t)last->word[0];
-        last->word[0] = (uint64_t)(uintptr_t)h->offheap_young;
-        h->offheap_young = f->offheap;
-        h->offheap_bytes += f->offheap_bytes;
+        OffHeap *x = nosi_heap_offheap(h);
+        last->word[0] = (uint64_t)(uintptr_t)x->young;
+        x->young = f->offheap;
+        x->bytes += f->offheap_bytes;
         f->offheap = NULL;
     }
     f->next = h->frags;
     h->frags = f;
     h->frag_words += f->words;
+    h->n_frags++;
     return root;
 }
 

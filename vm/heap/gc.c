@@ -17,6 +17,7 @@
 #include "vm/heap/gc.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "vm/heap/blob.h"
 #include "vm/heap/scan.h"
@@ -28,6 +29,7 @@ typedef struct Range {
     bool promote;
 } Range;
 
+#define HIT(p) ((p) >> 20 & 31) // of Gc.hit_old
 typedef struct Gc {
     Heap *h;
     bool major;
@@ -43,8 +45,9 @@ typedef struct Gc {
     OldBlock *spare;        // allocated beforehand, so that nothing can fail half-way
     OldBlock *kept;         // minor: the old blocks as they were
     Range *old_ranges;      // minor: the old blocks, ascending; built at first need
-    uint32_t n_old_ranges, last_old;
-    size_t promoted; // words
+    uint32_t n_old_ranges;
+    const Range *hit_old[32]; // where the last look-up of an address in this megabyte hit
+    size_t promoted;          // words
     size_t n_roots;
     size_t largest; // words of the largest object met
 } Gc;
@@ -80,6 +83,19 @@ void *nosi_gc_alloc_space(size_t bytes)
         return p;
     }
     return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
+}
+
+void nosi_gc_drop_spare(void)
+{
+    if (!spare.p)
+        return;
+    // The allocator would keep it for a while, and as long as the thread has nothing to do. Without
+    // its pages it may.
+    uintptr_t page = 4096, lo = ((uintptr_t)spare.p + page - 1) & -page,
+              hi = ((uintptr_t)spare.p + spare.bytes) & -page;
+    if (lo < hi)
+        (void)madvise((void *)lo, hi - lo, MADV_DONTNEED);
+    nosi_gc_thread_end();
 }
 
 void nosi_gc_thread_end(void)
@@ -166,13 +182,12 @@ NOS_INLINE int where(Gc *g, uintptr_t p)
 static void collect_ranges(Gc *g)
 {
     Heap *h = g->h;
-    uint32_t n = 0;
+    uint32_t n;
 
     g->young_lo = (uintptr_t)h->base;
     g->young_size = (uintptr_t)h->top - (uintptr_t)h->base;
     g->young_mark = (uintptr_t)h->mark;
-    for (Fragment *f = h->frags; f; f = f->next)
-        n++;
+    n = h->n_frags;
     if (g->major)
         for (OldBlock *b = h->old; b; b = b->next)
             n++;
@@ -341,7 +356,7 @@ static void visit_roots(Value *first, size_t n, void *ctx)
 /* ---- remembering
  * --------------------------------------------------------------------------------------------- */
 
-static NOS_NOINLINE bool is_kept_old(Gc *g, uintptr_t p)
+static NOS_NOINLINE bool find_kept_old(Gc *g, uintptr_t p)
 {
     if (!g->old_ranges) {
         uint32_t n = 1;
@@ -353,14 +368,17 @@ static NOS_NOINLINE bool is_kept_old(Gc *g, uintptr_t p)
         g->n_old_ranges = (uint32_t)(r - g->old_ranges);
         qsort(g->old_ranges, g->n_old_ranges, sizeof *r, by_lo);
     }
-    if (g->last_old < g->n_old_ranges &&
-        p - g->old_ranges[g->last_old].lo < g->old_ranges[g->last_old].size)
-        return true;
     uint32_t i = range_search(g->old_ranges, g->n_old_ranges, p);
     if (i == g->n_old_ranges)
         return false;
-    g->last_old = i;
+    g->hit_old[HIT(p)] = &g->old_ranges[i];
     return true;
+}
+
+NOS_INLINE bool is_kept_old(Gc *g, uintptr_t p)
+{
+    const Range *r = g->hit_old[HIT(p)];
+    return (r && p - r->lo < r->size) || find_kept_old(g, p);
 }
 
 /* After evacuate(was) == now: must a slot of an old object that holds `now` be remembered? */
@@ -374,7 +392,7 @@ NOS_INLINE bool is_interesting(Gc *g, Value was, Value now)
     if (was.bits != now.bits)
         return false; // promoted
     // Old already, or literal, or foreign.
-    return !nosi_is_literal_address(p) && (g->major || !is_kept_old(g, p));
+    return (g->major || !is_kept_old(g, p)) && !nosi_is_literal_address(p);
 }
 
 /* A promoted slot can also hold the new address of something already: a spine copied in one run.
@@ -488,7 +506,7 @@ static void scan_all(Gc *g)
 
 static void sweep_offheap(Gc *g, Object *chain, size_t *young_bytes)
 {
-    Heap *h = g->h;
+    OffHeap *x = g->h->offheap;
     while (chain) {
         Object *next = (Object *)(uintptr_t)chain->word[0];
         if ((chain->header & TAG_MASK) == TAG_SPECIAL) {
@@ -497,10 +515,10 @@ static void sweep_offheap(Gc *g, Object *chain, size_t *young_bytes)
             Object *o = value_obj((Value){chain->header});
             size_t bytes = nosi_offheap_bytes(o);
             bool young = (uintptr_t)o - (uintptr_t)g->to < (uintptr_t)g->to_end - (uintptr_t)g->to;
-            Object **head = young ? &h->offheap_young : &h->offheap_old;
+            Object **head = young ? &x->young : &x->old;
             o->word[0] = (uint64_t)(uintptr_t)*head;
             *head = o;
-            *(young ? young_bytes : &h->offheap_old_bytes) += bytes;
+            *(young ? young_bytes : &x->old_bytes) += bytes;
         }
         chain = next;
     }
@@ -524,7 +542,7 @@ static size_t next_target(const Gc *g, size_t used, size_t need)
         t /= 2;
     // A process that allocates a lot, or whose stack is deep, must not pay for a root scan every
     // few words.
-    size_t busy = NOS_MIN((size_t)h->words_allocated / 4, (size_t)YOUNG_BUSY);
+    size_t busy = NOS_MIN((size_t)nosi_heap_since_trim(h) / 4, (size_t)YOUNG_BUSY);
     return NOS_MAX(t, NOS_MAX((size_t)YOUNG_MIN, round_up_pow2(NOS_MAX(busy, g->n_roots))));
 }
 
@@ -541,9 +559,9 @@ static bool prepare(Gc *g, size_t need, size_t largest)
     Heap *h = g->h;
     size_t promotable = (size_t)(h->mark - h->base) + (g->major ? h->old_words : 0);
     size_t bound = (size_t)(h->top - h->mark) + h->frag_words + need;
-    size_t cap = nosi_gc_stress
-                     ? bound
-                     : NOS_MAX(h->young_target, bound + NOS_MAX(h->young_target / 4, (size_t)16));
+    size_t cap = nosi_gc_stress ? bound
+                                : NOS_MAX((size_t)h->young_target,
+                                          bound + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
 
     if (!prepare_old(g, promotable, largest))
         return false;
@@ -562,6 +580,7 @@ static void release_from_space(Gc *g)
     }
     h->frags = NULL;
     h->frag_words = 0;
+    h->n_frags = 0;
     if (g->major)
         free_blocks(h->old);
     free_blocks(g->spare);
@@ -571,18 +590,20 @@ static void release_from_space(Gc *g)
 
 static void sweep(Gc *g)
 {
-    Heap *h = g->h;
-    Object *young = h->offheap_young, *old = h->offheap_old;
+    OffHeap *x = g->h->offheap;
+    if (x == &nosi_no_offheap)
+        return;
+    Object *young = x->young, *old = x->old;
     size_t young_bytes = 0;
 
-    h->offheap_young = NULL;
+    x->young = NULL;
     if (g->major) {
-        h->offheap_old = NULL;
-        h->offheap_old_bytes = 0;
+        x->old = NULL;
+        x->old_bytes = 0;
         sweep_offheap(g, old, &young_bytes);
     }
     sweep_offheap(g, young, &young_bytes);
-    h->offheap_bytes = h->offheap_old_bytes + young_bytes;
+    x->bytes = x->old_bytes + young_bytes;
 }
 
 static void install(Gc *g, size_t need)
@@ -599,32 +620,29 @@ static void install(Gc *g, size_t need)
     vec_free(&g->filled);
     h->old = old;
     h->old_words = (g->major ? 0 : h->old_words) + g->promoted;
-    h->largest = NOS_MAX(h->largest, g->largest);
+    h->largest = (uint32_t)NOS_MAX((size_t)h->largest, g->largest); // object sizes have 24 bits
 
     size_t used = (size_t)(g->to_top - g->to);
     h->base = g->to;
     h->mark = h->top = g->to_top;
     h->young_end = g->to_end;
-    h->young_target = next_target(g, used, need);
+    h->young_target = (uint32_t)next_target(g, used, need); // at most what a stack has words
     if (nosi_gc_stress) {
         h->limit = h->top + need; // exactly what was asked for: taking more is found at once
     } else {
-        size_t want =
-            NOS_MAX(h->young_target, used + need + NOS_MAX(h->young_target / 4, (size_t)16));
+        size_t want = NOS_MAX((size_t)h->young_target,
+                              used + need + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
         h->limit = h->base + NOS_MIN((size_t)(h->young_end - h->base), want);
     }
     if (h->max_words) {
-        size_t in_use = nosi_heap_live_words(h) + h->offheap_bytes / 8;
+        size_t in_use = nosi_heap_live_words(h) + h->offheap->bytes / 8;
         size_t left = NOS_MAX(in_use < h->max_words ? h->max_words - in_use : 0, need);
         if ((size_t)(h->limit - h->top) > left)
             h->limit = h->top + left;
     }
-    if (g->major) {
-        h->n_major++;
+    if (g->major)
         h->old_limit_words = h->old_words * 2 + 1024;
-    } else {
-        h->n_minor++;
-    }
+    h->n_collections++;
 }
 
 bool nosi_gc_run(Heap *h, bool major, size_t need)
@@ -656,8 +674,7 @@ bool nosi_gc_run(Heap *h, bool major, size_t need)
     install(g, need);
     h->words_freed += before - nosi_heap_live_words(h);
 #if NOS_DEBUG >= 3
-    if (nosi_heap_live_words(h) < 1 << 16 ||
-        (h->n_minor + h->n_major) % 64 == 0) // big heaps: now and then
+    if (nosi_heap_live_words(h) < 1 << 16 || h->n_collections % 64 == 0) // big heaps: now and then
         nosi_heap_verify(h);
 #endif
     return true;

@@ -85,6 +85,7 @@ void nosi_heap_verify(Heap *h)
 {
     Verify v = {.h = h, .n = h->n_remembered};
     size_t old_words = 0, frag_words = 0;
+    uint32_t n_frags = 0;
 
     NOS_ASSERT_ALWAYS(h->base <= h->mark && h->mark <= h->top && h->top <= h->limit &&
                       h->limit <= h->young_end);
@@ -96,12 +97,14 @@ void nosi_heap_verify(Heap *h)
     for (Fragment *f = h->frags; f; f = f->next) {
         check_range(&v, f->data, f->data + f->words, false);
         frag_words += f->words;
+        n_frags++;
     }
     for (OldBlock *b = h->old; b; b = b->next) {
         check_range(&v, b->data, b->top, true);
         old_words += (size_t)(b->top - b->data);
     }
     NOS_ASSERT_ALWAYS(old_words == h->old_words && frag_words == h->frag_words);
-    NOS_ASSERT_ALWAYS(v.offheap == chain_length(h->offheap_young) + chain_length(h->offheap_old));
+    NOS_ASSERT_ALWAYS(n_frags == h->n_frags);
+    NOS_ASSERT_ALWAYS(v.offheap == chain_length(h->offheap->young) + chain_length(h->offheap->old));
     nosi_free(v.remembered);
 }

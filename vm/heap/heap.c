@@ -16,6 +16,8 @@ __attribute__((constructor)) static void read_environment(void)
     nosi_gc_stress = s && *s && *s != '0';
 }
 
+OffHeap nosi_no_offheap = {.limit = OFFHEAP_MIN};
+
 void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
 {
     memset(h, 0, sizeof *h);
@@ -23,7 +25,7 @@ void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
     h->owner = owner;
     h->young_target = YOUNG_MIN;
     h->old_limit_words = 1024;
-    h->offheap_limit = OFFHEAP_MIN;
+    h->offheap = &nosi_no_offheap;
 }
 
 static void release_chain(Object *o)
@@ -37,8 +39,11 @@ static void release_chain(Object *o)
 
 void nosi_heap_free(Heap *h)
 {
-    release_chain(h->offheap_young);
-    release_chain(h->offheap_old);
+    if (h->offheap != &nosi_no_offheap) {
+        release_chain(h->offheap->young);
+        release_chain(h->offheap->old);
+        nosi_free(h->offheap);
+    }
     nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
     for (OldBlock *b = h->old, *next; b; b = next) {
         next = b->next;
@@ -69,7 +74,7 @@ uint64_t nosi_heap_allocated_words(const Heap *h)
 static bool over_limit(const Heap *h, size_t words, size_t bytes)
 {
     return h->max_words &&
-           nosi_heap_live_words(h) + (h->offheap_bytes + bytes) / 8 + words > h->max_words;
+           nosi_heap_live_words(h) + (h->offheap->bytes + bytes) / 8 + words > h->max_words;
 }
 
 static bool first_block(Heap *h, size_t words)
@@ -85,26 +90,25 @@ static bool first_block(Heap *h, size_t words)
 
 static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
 {
-    NOS_CHECK(h->forbid == 0);
     if (words >= (size_t)1 << 44 || bytes >= (size_t)1 << 47)
         return false;
     if (!h->base && !over_limit(h, words, bytes))
         return first_block(h, words);
 
-    bool offheap_full = h->offheap_bytes + bytes > h->offheap_limit;
+    bool offheap_full = h->offheap->bytes + bytes > h->offheap->limit;
     bool major = h->old_words > h->old_limit_words;
     if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
-        major |= (h->n_minor + h->n_major) % NOS_MAX((size_t)8, h->old_words / 64) == 7;
+        major |= h->n_collections % NOS_MAX((size_t)8, h->old_words / 64) == 7;
     if (!nosi_gc_run(h, major, words))
         return false;
-    if (!major && ((offheap_full && h->offheap_bytes + bytes > h->offheap_limit) ||
+    if (!major && ((offheap_full && h->offheap->bytes + bytes > h->offheap->limit) ||
                    over_limit(h, words, bytes))) {
         major = true;
         if (!nosi_gc_run(h, true, words))
             return false;
     }
-    if (offheap_full || major)
-        h->offheap_limit = NOS_MAX((size_t)OFFHEAP_MIN, (h->offheap_bytes + bytes) * 2);
+    if ((offheap_full || major) && (h->offheap != &nosi_no_offheap || bytes > OFFHEAP_MIN))
+        nosi_heap_offheap(h)->limit = NOS_MAX((size_t)OFFHEAP_MIN, (h->offheap->bytes + bytes) * 2);
     return !over_limit(h, words, bytes);
 }
 
@@ -116,7 +120,7 @@ bool nosi_heap_reserve_slow(Heap *h, size_t words)
 bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes)
 {
     if (NOS_LIKELY((size_t)(h->limit - h->top) >= words &&
-                   h->offheap_bytes + bytes <= h->offheap_limit && !nosi_gc_stress) &&
+                   h->offheap->bytes + bytes <= h->offheap->limit && !nosi_gc_stress) &&
         !(h->max_words && over_limit(h, words, bytes)))
         return true;
     return collect_and_reserve(h, words, bytes);
@@ -128,15 +132,45 @@ void nosi_heap_collect(Heap *h, bool major)
         nosi_gc_run(h, major, 0);
 }
 
+void nosi_heap_trim_slow(Heap *h)
+{
+    if (nosi_gc_stress) // it has exactly what it needs
+        return;
+    // The first collection says what is alive, the second promotes it, which leaves nothing for the
+    // young block.
+    if (!nosi_gc_run(h, false, 0))
+        return;
+    nosi_gc_drop_spare();
+    h->mark = h->top;
+    h->young_target = YOUNG_MIN;
+    h->trimmed = (uint32_t)(h->words_allocated >> 10);
+    nosi_gc_run(h, false, 0);
+}
+
 /* ---- off-heap handles
  * ---------------------------------------------------------------------------------------- */
 
+OffHeap *nosi_heap_offheap(Heap *h)
+{
+    if (h->offheap == &nosi_no_offheap) {
+        h->offheap = nosi_alloc(sizeof *h->offheap);
+        *h->offheap = nosi_no_offheap;
+    }
+    return h->offheap;
+}
+
 void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes)
 {
+    OffHeap *x = nosi_heap_offheap(h);
     NOS_CHECK(obj_is_offheap(handle->header));
-    handle->word[0] = (uint64_t)(uintptr_t)h->offheap_young;
-    h->offheap_young = handle;
-    h->offheap_bytes += bytes;
+    handle->word[0] = (uint64_t)(uintptr_t)x->young;
+    x->young = handle;
+    x->bytes += bytes;
+}
+
+void nosi_heap_grow_offheap_nogc(Heap *h, size_t bytes)
+{
+    nosi_heap_offheap(h)->bytes += bytes;
 }
 
 /* ---- the write barrier

@@ -37,15 +37,23 @@ typedef struct RootFrame { // C variables that are roots: see ROOT()
     size_t n;
 } RootFrame;
 
+/* What a heap has outside: made with its first off-heap handle, shared and constant before. Chains
+ * of handles go through word 0. */
+typedef struct OffHeap {
+    Object *young, *old;
+    size_t bytes;     // memory behind all handles: counts towards "collect soon"
+    size_t old_bytes; // the part of it behind `old`, as of the last collection
+    size_t limit;     // more bytes ask for a collection
+} OffHeap;
+
 struct Heap {
     /* owner: the worker that runs the process */
-    Value *top, *limit;                  // bump pointer; top <= limit. Machine code uses these two
-    Value *base, *mark;                  // base <= mark <= top
-    OldBlock *old;                       // owned
-    size_t old_words, old_limit_words;   // in use / next major collection
-    Fragment *frags;                     // adopted fragments; owned
-    Object *offheap_young, *offheap_old; // chains of off-heap handles through word 0
-    size_t offheap_bytes, offheap_limit; // memory behind the handles: counts towards "collect soon"
+    Value *top, *limit;                // bump pointer; top <= limit. Machine code uses these two
+    Value *base, *mark;                // base <= mark <= top
+    OldBlock *old;                     // owned
+    size_t old_words, old_limit_words; // in use / next major collection
+    Fragment *frags;                   // adopted fragments; owned
+    OffHeap *offheap;                  // see there; never NULL
     Value *
         *remembered; // addresses of Value slots in old objects that may hold young pointers; owned
     uint32_t n_remembered, cap_remembered;
@@ -53,14 +61,13 @@ struct Heap {
     RootWalker *walk_roots;
     void *owner;      // passed to walk_roots
     size_t max_words; // 0 = no limit; beyond it nosi_heap_reserve fails
-    uint64_t n_minor, n_major, words_allocated, words_freed; // statistics
-    uint32_t forbid;                                         // GC_FORBID depth (debug)
-    Value *young_end;         // end of the young block's memory; limit <= young_end
-    size_t young_target;      // words the young generation should have after the next collection
-    size_t frag_words;        // in adopted fragments
-    size_t largest;           // words of the largest object that was ever copied (at least)
-    size_t offheap_old_bytes; // the part of offheap_bytes behind offheap_old, as of the last
-                              // collection
+    uint64_t n_collections, words_allocated, words_freed; // statistics
+    Value *young_end;      // end of the young block's memory; limit <= young_end
+    size_t frag_words;     // in adopted fragments
+    uint32_t n_frags;      // adopted fragments
+    uint32_t young_target; // words the young generation should have after the next collection
+    uint32_t largest;      // words of the largest object that was ever copied (at least)
+    uint32_t trimmed;      // words_allocated >> 10 at the last trim (see nosi_heap_since_trim)
 };
 
 void nosi_heap_init(Heap *h, RootWalker *walk, void *owner);
@@ -87,10 +94,27 @@ NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words)
  * pile up behind a tiny heap. */
 bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes);
 
+/* The process is about to wait, perhaps for long: when its young generation is big and it allocated
+ * a lot since the last time, collects and leaves only what is needed. (What this costs is little
+ * compared to the allocating, so a busy process may wait as often as it likes.) */
+NOS_INLINE void nosi_heap_trim(Heap *h);
+void nosi_heap_trim_slow(Heap *h);
+/* Words allocated since, up to the last collection. */
+NOS_INLINE uint64_t nosi_heap_since_trim(const Heap *h)
+{
+    return (h->words_allocated - ((uint64_t)h->trimmed << 10)) & (((uint64_t)1 << 42) - 1);
+}
+NOS_INLINE void nosi_heap_trim(Heap *h)
+{
+    enum { BIG = 1 << 13, A_LOT = 1 << 19 }; // words
+    if (NOS_UNLIKELY(h->young_end - h->base >= BIG && nosi_heap_since_trim(h) >= A_LOT))
+        nosi_heap_trim_slow(h);
+}
+
 /* Changes whenever objects may have moved. */
 NOS_INLINE uint64_t nosi_heap_epoch(const Heap *h)
 {
-    return h->n_minor + h->n_major + 1;
+    return h->n_collections + 1;
 }
 /* Words in use now (an upper bound of what is live). */
 size_t nosi_heap_live_words(const Heap *h);
@@ -136,6 +160,8 @@ NOS_INLINE Value nosi_int_nogc(Heap *h, int64_t i) // at most INT64_WORDS
 /* Registers a freshly taken off-heap handle (LSTRING, ARRAY, BYTES, BUFFER) whose block accounts
  * for `bytes`. */
 void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes);
+/* A handle of this heap now accounts for `bytes` more. */
+void nosi_heap_grow_offheap_nogc(Heap *h, size_t bytes);
 
 /* Stores v into *slot of an existing object (the write barrier). */
 NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v);
