@@ -7,6 +7,7 @@
 
 #include "sched/sched.h"
 #include "sched/spin.h"
+#include "vm/util/count.h"
 #include "vm/util/vec.h"
 
 enum { PID_SHARDS = 64, MAX_WORKERS = 256 };
@@ -18,6 +19,9 @@ typedef struct RunQ {
     uint32_t head, cap;  // ring; cap is a power of two
     Proc **ring;         // owned
 } RunQ;
+
+typedef struct NameTable NameTable;   // names.c
+typedef struct Inspection Inspection; // inspect.c
 
 struct Worker {
     /* fixed */
@@ -67,6 +71,11 @@ struct Sched {
     Spin stash_lock;
     Proc *stash;               // batches of spare processes, see spawn.c; owned
     _Atomic(uint32_t) n_stash; // written under the lock, read by anybody as a hint
+    NameTable *names;          // owned; fixed
+    /* inspect_mutex */
+    pthread_mutex_t inspect_mutex;
+    pthread_cond_t inspect_cond; // somebody answered
+    Inspection *inspection;      // the one that is under way, or NULL
     /* timer_lock */
     Spin timer_lock;
     VEC(TimerEntry) timers; // binary heap by deadline
@@ -98,10 +107,23 @@ void nosi_runq_push(Sched *s, Proc *p);      // p just became RUNNABLE; any thre
 void nosi_runq_push_next(Sched *s, Proc *p); // the same, and it should run soon on this worker
 void nosi_idle_recheck(Sched *s);            // sleeping workers look at everything again
 uint64_t nosi_rng_next(uint64_t *state);
+void nosi_workers_show(Sched *s, StrBuf *out); // one line about workers and queues
 void nosi_call_complete(Sched *s,
                         Proc *p); // p has ended: hands its outcome to whoever waits for it
 void nosi_calls_crash(Sched *s,
                       Proc *p); // --on-crash=abort: every waiting call ends with p's exception
+
+/* names.c */
+NameTable *nosi_names_new(void);    // gives
+void nosi_names_free(NameTable *t); // takes
+typedef struct NameText {
+    size_t n;
+    char s[]; // may contain NUL, and ends with one
+} NameText;
+void nosi_name_drop(Sched *s, NameText *name, uint64_t serial); // its process ended. Takes name
+
+/* inspect.c */
+void nosi_inspect_stopped(Sched *s, StrBuf *out); // a line for each process; nothing runs
 
 /* pidtab.c: between lock and unlock the process cannot disappear. */
 Proc *nosi_pid_lock(Sched *s, uint64_t serial); // NULL: no such process, nothing is locked
@@ -114,7 +136,9 @@ void nosi_pid_free(Sched *s);
 
 /* park.c */
 void nosi_park_retry(Proc *p, ProcState state); // the instruction is executed again after the wake
-bool nosi_unpark(Proc *p);       // the worker takes a park back; false: it had been woken already
+bool nosi_unpark(Proc *p);    // the worker takes a park back; false: it had been woken already
+bool nosi_park_hold(Proc *p); // keeps a parked process from running until nosi_park_release; false:
+                              // it is not parked, or its worker or waker is busy with it
 void nosi_park_release(Proc *p); // the worker lets go of a parked process; p may be gone afterwards
 enum { WAKE_ANY = ~0u };
 bool nosi_claim(Proc *p, uint64_t number,
@@ -140,6 +164,13 @@ void nosi_proc_exit(Proc *p); // p->exit_kind is set; takes p
 void nosi_links_exit(
     Proc *p, ProcLinks *links); // tells links and monitors; takes links. p is out of the table
 void nosi_links_free(ProcLinks *l);
+bool nosi_links_add_name(Proc *p, const char *name, size_t n); // under its pid's lock; false: dying
+void nosi_links_drop_name(Proc *p, const char *name, size_t n); // under its pid's lock
+typedef struct LinkCounts {
+    uint32_t links, watchers, watching;
+    const NameText *name; // the first one, or NULL; borrowed while the pid's lock is held
+} LinkCounts;
+LinkCounts nosi_links_count(const Proc *p);            // under its pid's lock
 void nosi_link_new(Proc *parent, Proc *child);         // child is not published yet
 uint64_t nosi_monitor_new(Proc *watcher, Proc *child); // likewise; gives the reference number
 
@@ -149,6 +180,14 @@ char *nosi_report_deadlock(Sched *s, const Proc *main); // gives
 char *nosi_report_uncaught(const Proc *p); // gives "Runtime error: ...": exception, memory, link
 
 /* mvar.c */
+/* What a process in PROC_MVAR waits for; only while it cannot run. */
+typedef struct MvarPlace {
+    Name name;       // NULL: not known
+    uint64_t holder; // serial, 0 = nobody at the moment
+    bool is_binding; // a top-level binding that `holder` evaluates
+    bool writes;
+} MvarPlace;
+MvarPlace nosi_mvar_place(const Proc *p);
 void nosi_mvars_exit(Proc *p); // releases locks, leaves queues
 
 #endif

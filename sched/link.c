@@ -18,13 +18,16 @@ typedef struct Monitor {
 struct ProcLinks {
     VEC(uint64_t) linked;
     VEC(Monitor) watchers; // who watches me
+    VEC(NameText *) names; // it is registered under; owned
     VEC(Monitor) watching; // whom I watch: only to find the target of a demonitor
 };
 
 static ProcLinks *links_of(Proc *p)
 {
-    if (!p->links)
+    if (!p->links) {
         p->links = nosi_calloc(1, sizeof *p->links);
+        nosi_count(COUNT_LINKS, 1);
+    }
     return p->links;
 }
 
@@ -35,6 +38,10 @@ void nosi_links_free(ProcLinks *l)
     vec_free(&l->linked);
     vec_free(&l->watchers);
     vec_free(&l->watching);
+    VEC_EACH (NameText *, name, &l->names)
+        nosi_free(*name);
+    vec_free(&l->names);
+    nosi_count(COUNT_LINKS, -1);
     nosi_free(l);
 }
 
@@ -149,6 +156,8 @@ void nosi_links_exit(Proc *p, ProcLinks *l)
             nosi_send_fragment(p->sched, l->watchers.at[i].other, f, f->root);
     }
     nosi_strbuf_free(&reason);
+    while (l->names.n)
+        nosi_name_drop(p->sched, vec_pop(&l->names), p->serial);
     nosi_links_free(l);
 }
 
@@ -270,15 +279,52 @@ void nosi_process_trap_exit(Proc *self, bool on)
     }
 }
 
-/* ---- looking at processes
- * ------------------------------------------------------------------------------------ */
-
 enum { DYING = SIGNAL_KILL | SIGNAL_LINK_EXIT | SIGNAL_INTERRUPT };
 
 static bool is_live(Proc *p)
 {
     return !(atomic_load_explicit(&p->signals, memory_order_relaxed) & DYING);
 }
+
+/* ---- names
+ * --------------------------------------------------------------------------------------------------
+ */
+
+bool nosi_links_add_name(Proc *p, const char *name, size_t n)
+{
+    if (!is_live(p))
+        return false;
+    NameText *copy = nosi_alloc(sizeof *copy + n + 1);
+    copy->n = n;
+    memcpy(copy->s, name, n);
+    copy->s[n] = 0;
+    vec_push(&links_of(p)->names, copy);
+    return true;
+}
+
+void nosi_links_drop_name(Proc *p, const char *name, size_t n)
+{
+    ProcLinks *l = p->links;
+    for (uint32_t i = 0; l && i < l->names.n; i++)
+        if (l->names.at[i]->n == n && memcmp(l->names.at[i]->s, name, n) == 0) {
+            nosi_free(l->names.at[i]);
+            l->names.at[i] = vec_last(&l->names);
+            l->names.n--;
+            return;
+        }
+}
+
+LinkCounts nosi_links_count(const Proc *p)
+{
+    const ProcLinks *l = p->links;
+    if (!l)
+        return (LinkCounts){0};
+    return (LinkCounts){l->linked.n, l->watchers.n, l->watching.n,
+                        l->names.n ? l->names.at[0] : NULL};
+}
+
+/* ---- looking at processes
+ * ------------------------------------------------------------------------------------ */
 
 bool nosi_process_alive(Sched *s, uint64_t serial)
 {

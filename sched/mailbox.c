@@ -2,6 +2,7 @@
 #include "sched/mailbox.h"
 
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 
 _Static_assert(offsetof(Msg, next) == 0, "the stub is a Msg cut off after `next`");
 
@@ -20,6 +21,7 @@ void nosi_mailbox_init(Mailbox *mb)
 Msg *nosi_msg_new(Fragment *f, Value root)
 {
     Msg *m = nosi_alloc(sizeof *m);
+    nosi_count(COUNT_MESSAGE, 1);
     atomic_init(&m->next, NULL);
     m->prev = NULL;
     m->fragment = f;
@@ -31,6 +33,7 @@ void nosi_msg_free(Msg *m)
 {
     if (m->fragment)
         nosi_fragment_free(m->fragment);
+    nosi_count(COUNT_MESSAGE, -1);
     nosi_free(m);
 }
 

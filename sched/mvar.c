@@ -132,6 +132,7 @@ static void remember_hold(Proc *p, Mvar *m)
         p->locks->n = n;
         p->locks->cap = cap;
     }
+    nosi_count(COUNT_MVAR_HOLD, 1);
     p->locks->at[p->locks->n++] =
         (Hold){m, p->depth, p->pc > f->code ? (uint32_t)(p->pc - f->code - 1) : 0};
 }
@@ -205,6 +206,7 @@ static void wait_free(Proc *p)
     p->mvar_wait = NULL;
     spin_unlock(&graph_lock);
     value_drop(w->value);
+    nosi_count(COUNT_MVAR_WAIT, -1);
     nosi_free(w);
 }
 
@@ -232,6 +234,7 @@ static MvResult wait_for(Proc *p, Mvar *m, WaitKind kind, bool *retry)
             return MV_THROWN;
         }
         nosi_strbuf_free(&text);
+        nosi_count(COUNT_MVAR_WAIT, 1);
     }
     nosi_park_retry(p, PROC_MVAR); // announce first: see the top
     spin_lock(&m->lock);
@@ -310,6 +313,7 @@ void nosi_mvar_unlock(Proc *p, Mvar *m)
     if (NOS_NEVER(!h || !h->n || h->at[h->n - 1].mvar != m))
         return;
     h->n--;
+    nosi_count(COUNT_MVAR_HOLD, -1);
     release(p, m);
 }
 
@@ -321,6 +325,7 @@ void nosi_mvars_unwind(Proc *p, uint32_t depth, uint32_t start, uint32_t end)
         if (t->depth < depth || (t->depth == depth && !(t->pc >= start && t->pc < end)))
             break;
         h->n--;
+        nosi_count(COUNT_MVAR_HOLD, -1);
         release(p, t->mvar);
     }
 }
@@ -559,4 +564,20 @@ void nosi_mvars_exit(Proc *p)
             const Func *f = (const Func *)(uintptr_t)(base - frame_distance(base[-1]))[-3].bits;
             nosi_topvar_reset(p, f->refs[INSTR_C(pc[-1])]);
         }
+}
+
+MvarPlace nosi_mvar_place(const Proc *p)
+{
+    const MvarWait *w = p->mvar_wait;
+    if (w)
+        return (MvarPlace){w->mvar->name, owner_of(w->mvar), false, w->kind == WAIT_WRITE};
+    // A top-level binding: the instruction it will execute again names it.
+    const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
+    if (p->resuming || INSTR_OP(*p->pc) != OP_TOPGET)
+        return (MvarPlace){0};
+    TopVar *t = f->refs[INSTR_C(*p->pc)];
+    spin_lock(&t->lock);
+    uint64_t holder = t->owner;
+    spin_unlock(&t->lock);
+    return (MvarPlace){t->name, holder, true, false};
 }

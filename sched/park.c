@@ -19,6 +19,8 @@
 #define DONE      ((uint64_t)1 << 10)
 #define NUMBER(s) ((s) >> 16)
 
+enum { PARKED = 1u << PROC_RECEIVE | 1u << PROC_SLEEP | 1u << PROC_MVAR | 1u << PROC_IO };
+
 static uint64_t announce(Proc *p, ProcState state)
 {
     uint64_t number = NUMBER(atomic_load_explicit(&p->state, memory_order_relaxed)) + 1;
@@ -77,6 +79,20 @@ static void make_runnable(Proc *p, bool soon)
         nosi_runq_push(p->sched, p);
 }
 
+/* Whoever holds it plays the worker that has not let go of it yet: wakers leave the queueing to
+ * nosi_park_release. */
+bool nosi_park_hold(Proc *p)
+{
+    uint64_t s = atomic_load_explicit(&p->state, memory_order_relaxed);
+    do {
+        if (!(1u << (s & 0xFF) & PARKED) || s & (ON_WORKER | CLAIMED))
+            return false;
+        // Acquire pairs with the release in nosi_park_release: we see what the worker has written.
+    } while (!atomic_compare_exchange_weak_explicit(&p->state, &s, s | ON_WORKER,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
+
 void nosi_park_release(Proc *p)
 {
     uint64_t s = atomic_fetch_and_explicit(&p->state, ~ON_WORKER, memory_order_acq_rel);
@@ -86,7 +102,6 @@ void nosi_park_release(Proc *p)
 
 bool nosi_claim(Proc *p, uint64_t number, unsigned states)
 {
-    enum { PARKED = 1u << PROC_RECEIVE | 1u << PROC_SLEEP | 1u << PROC_MVAR | 1u << PROC_IO };
     uint64_t s = atomic_load_explicit(&p->state, memory_order_acquire);
     do {
         if (!(1u << (s & 0xFF) & states & PARKED) || s & CLAIMED || (number && NUMBER(s) != number))

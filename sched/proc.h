@@ -152,12 +152,22 @@ typedef enum {
     SIGNAL_KILL = 1,
     SIGNAL_EXIT = 2,
     SIGNAL_INTERRUPT = 4,
-    SIGNAL_LINK_EXIT = 8
+    SIGNAL_LINK_EXIT = 8,
+    SIGNAL_INSPECT = 16, // tell where you are (inspect.c), and go on
+    SIGNALS_FATAL = 15,  // the others: the process ends
 } ProcSignal;
 
 NOS_INLINE ProcState nosi_proc_state(const Proc *p)
 {
     return (ProcState)(atomic_load_explicit(&p->state, memory_order_relaxed) & 0xFF);
+}
+
+/* Parked, and p->pc is the instruction that waits, to be executed again; otherwise it is the one
+ * behind it. */
+NOS_INLINE bool nosi_waits_again(const Proc *p)
+{
+    ProcState s = nosi_proc_state(p);
+    return (s == PROC_RECEIVE || s == PROC_MVAR) && !p->resuming;
 }
 
 /* ---- raising: what natives call. All return VALUE_THROWN; p->exc is set. May collect.

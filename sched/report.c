@@ -2,7 +2,6 @@
  * crash reports (part 3, 2.9), the deadlock report (2.6). User Show is not
  * run here: the unwinder has run it before the process ended (Trace.shown). */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "sched/internal.h"
 #include "vm/data/show.h"
@@ -160,43 +159,10 @@ void nosi_report_crash(Proc *p)
  * ------------------------------------------------------------------------------------------------
  */
 
-enum { LISTED = 50 };
-
-typedef VEC(Proc *) ProcVec;
-
-static void add_proc(Proc *p, void *ctx)
-{
-    ProcVec *v = ctx;
-    vec_push(v, p);
-}
-
-static int by_serial(const void *a, const void *b)
-{
-    const Proc *x = *(Proc *const *)a, *y = *(Proc *const *)b;
-    return x->serial < y->serial ? -1 : x->serial > y->serial;
-}
-
-static const char *waiting_for(const Proc *p)
-{
-    switch (nosi_proc_state(p)) {
-    case PROC_RECEIVE:
-        return "waits for a message";
-    case PROC_MVAR:
-        return "waits for an mvar";
-    case PROC_SLEEP:
-        return "sleeps";
-    case PROC_IO:
-        return "waits for I/O";
-    default:
-        return "is not running";
-    }
-}
-
 /* All workers sleep: the processes may be read. */
 char *nosi_report_deadlock(Sched *s, const Proc *main)
 {
     StrBuf b = {0};
-    ProcVec v = {0};
 
     nosi_strbuf_puts(&b, "Runtime error: deadlock: all processes are waiting for messages\n");
     if (s->first_crash)
@@ -206,28 +172,7 @@ char *nosi_report_deadlock(Sched *s, const Proc *main)
         add_trace(t, &b);
         nosi_trace_free(t);
     }
-    nosi_pid_each(s, add_proc, &v);
-    if (v.n)
-        qsort(v.at, v.n, sizeof *v.at, by_serial);
     nosi_strbuf_puts(&b, "\nProcesses:\n");
-    for (uint32_t i = 0; i < v.n && i < LISTED; i++) {
-        const Proc *p = v.at[i];
-        Trace *t = nosi_trace_capture(p);
-        nosi_strbuf_printf(&b, "  <pid %llu> %s", (unsigned long long)p->serial, waiting_for(p));
-        if (t && t->n_inner) {
-            const Func *f = t->frames[0].func;
-            nosi_strbuf_printf(&b, " in %s",
-                               f->is_lambda               ? "<lambda>"
-                               : f->cell && f->cell->name ? f->cell->name
-                                                          : "?");
-            if (f->file)
-                nosi_strbuf_printf(&b, " (%s:%u)", f->file, nosi_func_line(f, t->frames[0].pc));
-        }
-        nosi_strbuf_putc(&b, '\n');
-        nosi_trace_free(t);
-    }
-    if (v.n > LISTED)
-        nosi_strbuf_printf(&b, "  ... %u more processes ...\n", v.n - LISTED);
-    vec_free(&v);
+    nosi_inspect_stopped(s, &b);
     return b.s;
 }

@@ -8,6 +8,8 @@
 #ifndef NOSI_SCHED_H
 #define NOSI_SCHED_H
 
+#include <stdio.h>
+
 #include "sched/proc.h"
 #include "sched/trace.h"
 #include "vm/util/spawn_kind.h"
@@ -30,7 +32,7 @@ typedef struct SchedOptions {
     uint32_t max_depth;    // frames per process; 0 = DEFAULT_MAX_DEPTH
     size_t max_heap_words; // per process; 0 = no limit
     uint64_t seed; // != 0: one worker, seeded choice of processes and slice lengths, logical clock.
-                   // Also NOS_SCHED_SEED
+                   // 0: NOS_SCHED_SEED
     bool crash_aborts;  // --on-crash=abort: the first crash ends every waiting nosi_sched_call with
                         // that exception
     bool quiet_crashes; // no reports on stderr (tests)
@@ -38,6 +40,8 @@ typedef struct SchedOptions {
 
 enum { DEFAULT_MAX_DEPTH = 65536, SLICE_BUDGET = 4000 };
 
+uint64_t nosi_sched_env_seed(void); // NOS_SCHED_SEED; 0: not set
+bool nosi_sched_is_seeded(const Sched *s);
 Sched *nosi_sched_new(const SchedOptions *o); // gives. Workers start with the first process
 void nosi_sched_free(Sched *s);               // takes; ends all processes without finalisers
 
@@ -165,6 +169,16 @@ void nosi_recv_skip(Proc *p);
  * worker. NULL: fflush(stdout). */
 extern void (*nosi_before_report)(void);
 
+/* ---- names
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* A process may have several names, a name belongs to one live process. Any thread. */
+bool nosi_name_register(Sched *s, const char *name, size_t n, uint64_t serial); // false: taken, or
+                                                                                // no such process
+bool nosi_name_unregister(Sched *s, const char *name, size_t n);  // false: nobody has it
+uint64_t nosi_name_whereis(Sched *s, const char *name, size_t n); // serial; 0: nobody has it
+
 /* ---- reports
  * --------------------------------------------------------------------------------------------------
  */
@@ -175,5 +189,13 @@ void nosi_exception_text(Value exc, StrBuf *out);
  * messages.
  */
 void nosi_exception_reason(const Proc *p, StrBuf *out);
+/* Writes the state of the scheduler and of its processes (the first thousand, and how many there
+ * are in which state) to `to`; what SIGUSR1 does. Nothing is stopped for it: parked processes are
+ * held one by one for a moment, running ones answer at the start of their next slice (those that do
+ * not within a second are listed without a place). Any thread but a worker; not a signal handler.
+ */
+void nosi_sched_dump(Sched *s, FILE *to);
+/* SIGNAL_INSPECT: tells who asked where p is. Its worker, at a safe point. */
+void nosi_inspect_answer(Proc *p);
 
 #endif

@@ -64,6 +64,7 @@ static void publish_next(Sched *s)
 
 static void remove_at(Sched *s, uint32_t i)
 {
+    nosi_count(COUNT_TIMER, -1);
     s->timers.at[i].proc->timer_slot = 0;
     TimerEntry last = vec_pop(&s->timers);
     if (i < s->timers.n) {
@@ -81,6 +82,7 @@ void nosi_timer_arm(Proc *p, uint64_t deadline)
     if (p->timer_armed)
         nosi_timer_cancel(p);
     p->timer_armed = true;
+    nosi_count(COUNT_TIMER, 1);
     spin_lock(&s->timer_lock);
     vec_push(&s->timers, ((TimerEntry){deadline, p}));
     sift_up(s, s->timers.n - 1, (TimerEntry){deadline, p});
@@ -142,6 +144,7 @@ Value nosi_sleep(Proc *p, int64_t ms)
     }
     nosi_timer_cancel(p);
     uint64_t deadline = deadline_after(p->sched, ms);
+    p->recv_deadline = deadline; // for whoever looks
     nosi_heap_trim(&p->heap);
     nosi_park(p, PROC_SLEEP);
     nosi_timer_arm(p, deadline);

@@ -18,7 +18,8 @@ Trace *nosi_trace_capture(const Proc *p)
         if (!f->hide_in_trace) {
             TraceFrame *t = n < TRACE_INNER ? &inner[n] : &outer[(n - TRACE_INNER) % TRACE_OUTER];
             // pc is the next instruction; at the start of a function there is none before it.
-            *t = (TraceFrame){f, pc > f->code ? (uint32_t)(pc - f->code - 1) : 0};
+            bool again = n == 0 && nosi_waits_again(p);
+            *t = (TraceFrame){f, pc > f->code ? (uint32_t)(pc - f->code - !again) : 0};
             n++;
         }
         pc = (const Instr *)(uintptr_t)base[-2].bits;

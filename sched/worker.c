@@ -508,7 +508,8 @@ again:;
         // A signal that came while it ran found nothing to claim: claim it ourselves. seq_cst pairs
         // with nosi_signal: it sets the signal, then looks at the state; we announced, and look at
         // the signals.
-        if (atomic_load_explicit(&p->signals, memory_order_seq_cst) && nosi_claim(p, 0, WAKE_ANY))
+        if (atomic_load_explicit(&p->signals, memory_order_seq_cst) & SIGNALS_FATAL &&
+            nosi_claim(p, 0, WAKE_ANY))
             nosi_claim_finish(p, false);
         nosi_park_release(p);
         break;
@@ -602,7 +603,7 @@ void nosi_sched_interrupt(Sched *s)
 
 /* The call that SIGINT ends; the flag says that it did. */
 static _Atomic(SchedCall *) sigint_call;
-static volatile sig_atomic_t sigint_seen;
+static volatile sig_atomic_t sigint_seen, sigusr1_seen;
 
 static void on_sigint(int sig)
 {
@@ -610,6 +611,15 @@ static void on_sigint(int sig)
     SchedCall *c =
         atomic_load_explicit(&sigint_call, memory_order_acquire); // pairs with the release in call
     sigint_seen = 1;
+    if (c)
+        sem_post(&c->done);
+}
+
+static void on_sigusr1(int sig)
+{
+    (void)sig;
+    SchedCall *c = atomic_load_explicit(&sigint_call, memory_order_acquire); // as above
+    sigusr1_seen = 1;
     if (c)
         sem_post(&c->done);
 }
@@ -629,10 +639,12 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
     c.proc = p;
     p->call = &c;
     struct sigaction act = {.sa_handler = on_sigint}, old;
+    struct sigaction act_dump = {.sa_handler = on_sigusr1}, old_dump;
     if (take_sigint) {
-        sigint_seen = 0;
+        sigint_seen = sigusr1_seen = 0;
         atomic_store_explicit(&sigint_call, &c, memory_order_release);
         sigaction(SIGINT, &act, &old);
+        sigaction(SIGUSR1, &act_dump, &old_dump);
     }
     // Counts as pending until the process is queued: a worker that is just falling asleep would
     // otherwise see a call without anything to run, and report a deadlock.
@@ -653,9 +665,14 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
             break;
         if (take_sigint && sigint_seen)
             calls_end(s, EXIT_INTERRUPTED, 0);
+        if (take_sigint && sigusr1_seen) {
+            sigusr1_seen = 0;
+            nosi_sched_dump(s, stderr);
+        }
     }
     if (take_sigint) {
         sigaction(SIGINT, &old, NULL);
+        sigaction(SIGUSR1, &old_dump, NULL);
         atomic_store_explicit(&sigint_call, NULL, memory_order_release);
     }
     sem_destroy(&c.done);
@@ -678,16 +695,26 @@ Outcome nosi_sched_run(Sched *s, FuncCell *main)
  * ----------------------------------------------------------------------------------------------------
  */
 
+uint64_t nosi_sched_env_seed(void)
+{
+    const char *seed = getenv("NOS_SCHED_SEED");
+    return seed && *seed ? strtoull(seed, NULL, 10) : 0;
+}
+
+bool nosi_sched_is_seeded(const Sched *s)
+{
+    return s->seeded;
+}
+
 Sched *nosi_sched_new(const SchedOptions *o)
 {
     Sched *s = nosi_alloc_aligned(64, sizeof *s);
-    const char *seed = getenv("NOS_SCHED_SEED");
     pthread_condattr_t attr;
 
     memset(s, 0, sizeof *s);
     s->options = *o;
-    if (seed && *seed)
-        s->options.seed = strtoull(seed, NULL, 10);
+    if (!s->options.seed)
+        s->options.seed = nosi_sched_env_seed();
     s->seeded = s->options.seed != 0;
     if (!s->options.max_depth)
         s->options.max_depth = DEFAULT_MAX_DEPTH;
@@ -700,10 +727,13 @@ Sched *nosi_sched_new(const SchedOptions *o)
     atomic_init(&s->logical_ns, 1);
     pthread_mutex_init(&s->idle_mutex, NULL);
     pthread_mutex_init(&s->call_mutex, NULL);
+    pthread_mutex_init(&s->inspect_mutex, NULL);
+    s->names = nosi_names_new();
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->idle_cond, &attr);
     pthread_cond_init(&s->retired_cond, &attr);
+    pthread_cond_init(&s->inspect_cond, &attr);
     pthread_condattr_destroy(&attr);
     return s;
 }
@@ -758,9 +788,34 @@ void nosi_sched_free(Sched *s)
     vec_free(&s->timers);
     nosi_pid_free(s);
     nosi_free(s->first_crash);
+    nosi_names_free(s->names);
+    pthread_mutex_destroy(&s->inspect_mutex);
+    pthread_cond_destroy(&s->inspect_cond);
     pthread_mutex_destroy(&s->idle_mutex);
     pthread_mutex_destroy(&s->call_mutex);
     pthread_cond_destroy(&s->idle_cond);
     pthread_cond_destroy(&s->retired_cond);
     nosi_free(s);
+}
+
+/* ---- looking at the workers
+ * --------------------------------------------------------------------------------------------- */
+
+void nosi_workers_show(Sched *s, StrBuf *out)
+{
+    // All hints: nothing is stopped for this.
+    uint32_t started = atomic_load_explicit(&s->n_started, memory_order_acquire);
+    uint32_t sleeping = atomic_load_explicit(&s->n_sleeping, memory_order_relaxed);
+    uint32_t searching = atomic_load_explicit(&s->n_searching, memory_order_relaxed);
+    uint32_t idle = NOS_MIN(sleeping + searching, started);
+    nosi_strbuf_printf(
+        out, "  workers: %u of %u started, %u busy, %u searching, %u asleep; queued:", started,
+        n_workers(s), started - idle, searching, sleeping);
+    for (uint32_t i = 0; i < started; i++) {
+        Worker *w = worker_at(s, i);
+        if (w)
+            nosi_strbuf_printf(out, " %u", atomic_load_explicit(&w->q.n, memory_order_relaxed));
+    }
+    nosi_strbuf_printf(out, ", unassigned %u\n",
+                       atomic_load_explicit(&s->inject.n, memory_order_relaxed));
 }

@@ -1,6 +1,7 @@
 /* main.c -- the nostos command: parses the command line (options.def), assembles a VM, runs. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +160,9 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
         cli->vm.seed = number_argument(name, value, false, 0, UINT64_MAX);
         cli->vm.has_seed = true;
         break;
+    case OPT_SCHED_SEED:
+        cli->vm.sched_seed = number_argument(name, value, false, 1, UINT64_MAX);
+        break;
     case OPT_ON_CRASH:
         if (strcmp(value, "abort") != 0 && strcmp(value, "report") != 0)
             usage_error("--on-crash: `report` or `abort`, not '%s'", value);
@@ -311,6 +315,8 @@ int main(int argc, char **argv)
 {
     Cli cli = {0};
     open_standard_streams();
+    signal(SIGUSR1,
+           SIG_IGN); // until a program runs there is nothing to report, and no reason to die
     parse_command_line(&cli, argc, argv);
     const char *seed = getenv("NOS_SEED");
     if (seed && *seed && !cli.vm.has_seed)

@@ -58,13 +58,16 @@ void nosi_run_init(Vm *vm)
     nosi_native_name_hook = native_name;
     nosi_before_report = nosi_run_flush;
     nosi_builtins_set_args(vm->options.args, vm->options.n_args);
-    nosi_hash_seed = vm->options.has_seed ? vm->options.seed : random_seed();
-    nosi_random_seed = vm->options.has_seed ? vm->options.seed : random_seed();
+    // A replay repeats everything that is chance.
+    uint64_t replay = vm->options.sched_seed ? vm->options.sched_seed : nosi_sched_env_seed();
+    nosi_hash_seed = vm->options.has_seed ? vm->options.seed : replay ? replay : random_seed();
+    nosi_random_seed = vm->options.has_seed ? vm->options.seed : replay ? replay : random_seed();
     SchedOptions o = {
         .run_slice = nosi_run_slice,
         .n_workers = vm->options.threads,
         .max_depth = vm->options.max_depth,
         .max_heap_words = vm->options.max_heap_bytes / sizeof(Value),
+        .seed = replay,
         .crash_aborts = vm->options.crash_aborts,
     };
     vm->sched = nosi_sched_new(&o);

@@ -19,6 +19,7 @@ typedef struct VmOptions {
     uint64_t max_heap_bytes; // per process; 0 = no limit
     uint64_t seed;           // hashing and random numbers, when has_seed
     bool has_seed;
+    uint64_t sched_seed; // one fixed interleaving and a logical clock; 0 = none
     bool json_errors;
     bool crash_aborts; // --on-crash=abort
     bool show_warnings;

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_S = 60 * float(os.environ.get("NOS_TEST_SCALE", "1"))
@@ -421,6 +422,104 @@ def test_interrupt(bench):
         p.send_signal(signal.SIGINT)
         _, err = p.communicate(timeout=LIMIT_S)
         expect(f"end of {program}", (p.returncode, err), (130, b"Interrupted\n"))
+
+
+def send_dump(p, last):
+    """Sends SIGUSR1 and reads standard error up to the line of process number `last`."""
+    p.send_signal(signal.SIGUSR1)
+    lines = []
+    while not lines or not lines[-1].startswith(f"  <pid {last}> ") and "more processes" not in lines[-1]:
+        lines.append(p.stderr.readline().decode())
+        if not lines[-1]:
+            raise Failure("the dump ends early: " + "".join(lines))
+    return "".join(lines)
+
+
+def start_and_wait(bench, *command):
+    p = subprocess.Popen([bench.nostos, *command], cwd=bench.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    expect("output", p.stdout.readline(), b"ready\n")
+    return p
+
+
+def interrupt(p):
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=LIMIT_S)
+    expect("end", (p.returncode, err), (130, b"Interrupted\n"))
+
+
+def test_dump_shows_every_state(bench):
+    """states.nos says in comments `#: PID TEXT` what the dump shows of which process, at that line."""
+    source = (HERE / "states.nos").read_text()
+    (bench.dir / "states.nos").write_text(source)
+    if not (bench.dir / "fifo").exists():
+        os.mkfifo(bench.dir / "fifo")
+    for options in ([], ["--threads", "1"], ["--sched-seed", "7"]):
+        p = start_and_wait(bench, *options, "states.nos")
+        for _ in range(2):  # it changes nothing: a second time it is the same
+            while "<pid 1> waits" not in (dump := send_dump(p, 11)):
+                pass  # main has said that it is ready and is about to wait
+            for n, line in enumerate(source.split("\n"), 1):
+                if m := re.search(r"#: (\d+) (.*)$", line):
+                    want = rf"  <pid {m[1]}> {re.escape(m[2])}.* in \S+ \(states\.nos:{n}\).*, heap \d+ words, \d+ reductions, up \d+ ms"
+                    if not re.search(want, dump):
+                        raise Failure(f"line {n}: {m[2]} of process {m[1]} is not in the dump:\n{dump}")
+        for want in (r"^  workers: \d+ of \d+ started", r"^  processes: 11 \(11 spawned, 0 ended\), .*receive 3, sleep 3, mvar 3, io 1",
+                     r"messages 2, mvarLocks 1, mvarWaiters 2, timers 4, .*names 1; next timer in \d+ ms; pending I/O 1",
+                     r"^  memory: \d+ KiB resident", r"<pid 2> .*, 2 queued messages,", r"<pid 9> .*, 1 link$"):
+            if not re.search(want, dump, re.M):
+                raise Failure(f"{want} is not in the dump:\n{dump}")
+        interrupt(p)
+
+
+def test_dump_is_bounded(bench):
+    """1,000 processes are listed, the others counted; the program goes on undisturbed."""
+    (bench.dir / "crowd.nos").write_text(
+        'main() = {\n  me = self()\n  for i = 0 to 3000 { spawn { me <- "up"\n receive { "stop" -> () } } }\n'
+        '  for i = 0 to 3000 { receive { "up" -> () } }\n  println("ready")\n  flushStdout()\n'
+        '  receive { "never" -> () after 100000000 -> () }\n}\n')
+    p = start_and_wait(bench, "crowd.nos")
+    dump = send_dump(p, 3001)
+    expect("listed", dump.count("\n  <pid "), 1000)
+    expect("last line", dump.split("\n")[-2], "  ... 2001 more processes ...")
+    interrupt(p)
+
+
+def test_dump_while_messages_fly(bench):
+    """Processes that are held while somebody wakes them get their messages all the same."""
+    (bench.dir / "busy.nos").write_text(
+        'bounce() = receive { (from, n) -> { from <- n\n bounce() } }\n'
+        'rounds(p, n) = if n > 0 then { p <- (self(), n)\n receive { k when k == n -> rounds(p, n - 1) } }\n'
+        'main() = {\n  me = self()\n  println("ready")\n  flushStdout()\n'
+        '  for i = 0 to 20 { p = spawn { bounce() }\n spawn { rounds(p, 20000)\n me <- "done" } }\n'
+        '  for i = 0 to 20 { receive { "done" -> () } }\n  println("all done")\n}\n')
+    p = start_and_wait(bench, "busy.nos")
+    for _ in range(30):
+        p.send_signal(signal.SIGUSR1)
+        time.sleep(0.005)
+    out, err = p.communicate(timeout=LIMIT_S)
+    expect("end", (p.returncode, out), (0, b"all done\n"))
+    if err.count(b"Scheduler:\n") < 1 or not err.endswith(b"\n"):
+        raise Failure("no dump: " + err.decode())
+
+
+def test_replay(bench):
+    """--sched-seed repeats everything that is chance; different seeds give different interleavings."""
+    (bench.dir / "racy.nos").write_text(
+        'mvar log: List[Int] = []\n'
+        'step(i) = { var s = 0\n for k = 0 to Random.int(1, 200) { s = s + k }\n log = [i | log]\n s }\n'
+        'main() = {\n  me = self()\n'
+        '  for i = 0 to 20 { spawn { for k = 0 to 5 { step(i)\n if i % 3 == 0 then sleep(Random.int(0, 3)) else () }\n me <- i } }\n'
+        '  order = range(0, 20).map(_ => receive { i -> i })\n'
+        '  println(order)\n  println(log)\n'
+        '  println((hash("abc"), Random.int(0, 1000000000), Time.now(), Time.monotonicNs(), Runtime.uptimeMs()))\n}\n')
+    seen = set()
+    for seed in range(1, 21):
+        _, a, _ = bench.run("--sched-seed", str(seed), "racy.nos")
+        _, b, _ = bench.run("--sched-seed", str(seed), "racy.nos")
+        expect(f"second run with seed {seed}", b, a)
+        seen.add("\n".join(a.split("\n")[:2]))
+    if len(seen) < 15:
+        raise Failure(f"20 seeds gave only {len(seen)} interleavings")
 
 
 def test_unreadable_file(bench):

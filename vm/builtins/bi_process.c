@@ -1,14 +1,13 @@
 /* bi_process.c -- processes, names for them, the program's end, Runtime and Gc. */
 #include "vm/builtins/bi.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "vm/util/hashmap.h"
-#include "vm/util/vec.h"
+#include "vm/data/list.h"
+#include "vm/util/count.h"
 
 static Value ints(Proc *p, const int64_t *x, size_t n)
 {
@@ -140,75 +139,33 @@ Value nosi_bi_process_trap_exit(Proc *p, Value *args)
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* Nothing tells the table when a process ends: an entry whose process is dead counts as free and is
- * replaced or dropped when somebody comes across it. Pids are never reused, so it cannot come to
- * mean another process. */
-typedef struct NameEntry {
-    char *name; // owned
-    size_t n;
-    uint64_t serial;
-    Sched *sched;
-} NameEntry;
-static pthread_mutex_t names_mutex = PTHREAD_MUTEX_INITIALIZER;
-static VEC(NameEntry) names; // under names_mutex; few, so searched linearly
-
-static NameEntry *find_name_locked(Sched *s, Value name)
-{
-    for (uint32_t i = 0; i < names.n;) {
-        NameEntry *e = &names.at[i];
-        if (e->sched == s && !nosi_process_alive(s, e->serial)) {
-            nosi_free(e->name);
-            *e = vec_pop(&names);
-            continue;
-        }
-        if (e->sched == s && nosi_string_equal_bytes(name, e->name, e->n))
-            return e;
-        i++;
-    }
-    return NULL;
-}
-
 Value nosi_bi_process_register(Proc *p, Value *args)
 {
     const char *s;
     size_t n;
     WANT_STRING(0);
     WANT_PID(1);
-    uint64_t serial = value_payload(args[1]);
-    bool ok = false;
-    pthread_mutex_lock(&names_mutex);
-    if (!find_name_locked(p->sched, args[0]) && nosi_process_alive(p->sched, serial)) {
-        nosi_string_view(args[0], &s, &n);
-        NameEntry e = {nosi_alloc(n + 1), n, serial, p->sched};
-        memcpy(e.name, s, n);
-        vec_push(&names, e);
-        ok = true;
-    }
-    pthread_mutex_unlock(&names_mutex);
-    return value_bool(ok);
+    nosi_string_view(args[0], &s, &n);
+    return value_bool(nosi_name_register(p->sched, s, n, value_payload(args[1])));
 }
 
 Value nosi_bi_process_unregister(Proc *p, Value *args)
 {
+    const char *s;
+    size_t n;
     WANT_STRING(0);
-    pthread_mutex_lock(&names_mutex);
-    NameEntry *e = find_name_locked(p->sched, args[0]);
-    if (e) {
-        nosi_free(e->name);
-        *e = vec_pop(&names);
-    }
-    pthread_mutex_unlock(&names_mutex);
-    return value_bool(e != NULL);
+    nosi_string_view(args[0], &s, &n);
+    return value_bool(nosi_name_unregister(p->sched, s, n));
 }
 
 Value nosi_bi_process_whereis(Proc *p, Value *args)
 {
+    const char *s;
+    size_t n;
     WANT_STRING(0);
-    pthread_mutex_lock(&names_mutex);
-    NameEntry *e = find_name_locked(p->sched, args[0]);
-    uint64_t serial = e ? e->serial : 0;
-    pthread_mutex_unlock(&names_mutex);
-    if (!e)
+    nosi_string_view(args[0], &s, &n);
+    uint64_t serial = nosi_name_whereis(p->sched, s, n);
+    if (!serial)
         return nosi_none();
     if (!nosi_reserve(p, VARIANT1_WORDS))
         return VALUE_THROWN;
@@ -241,14 +198,7 @@ Value nosi_bi_runtime_memory_kb(Proc *p, Value *args)
 {
     (void)p;
     (void)args;
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f) {
-        if (fscanf(f, "%*d %ld", &pages) != 1)
-            pages = 0;
-        fclose(f);
-    }
-    return value_small((int64_t)pages * (sysconf(_SC_PAGESIZE) / 1024));
+    return value_small((int64_t)nosi_resident_kb());
 }
 
 Value nosi_bi_runtime_peak_memory_kb(Proc *p, Value *args)
@@ -294,6 +244,24 @@ Value nosi_bi_runtime_num_threads(Proc *p, Value *args)
     if (f)
         fclose(f);
     return value_small(n);
+}
+
+/* [(String, Int)]: what exists now, for tests that look for leaks and for curious operators. */
+Value nosi_bi_runtime_counters(Proc *p, Value *args)
+{
+    Heap *h = &p->heap;
+    Value list = VALUE_NIL;
+    (void)args;
+    SchedStats s = nosi_sched_stats(p->sched);
+    if (!nosi_reserve(p, (COUNT__N + 1) * (STRING_MAX_WORDS + INT64_WORDS + 3 + CONS_WORDS)))
+        return VALUE_THROWN;
+    for (int c = COUNT__N; c-- >= 0;) { // -1: processes
+        const char *name = c >= 0 ? nosi_count_name((Count)c) : "processes";
+        int64_t n = c >= 0 ? nosi_count_sum((Count)c) : (int64_t)s.active;
+        Value pair[2] = {nosi_string_short_nogc(h, name, strlen(name)), nosi_int_nogc(h, n)};
+        list = nosi_cons_nogc(h, nosi_tuple_nogc(h, pair, 2), list);
+    }
+    return list;
 }
 
 Value nosi_bi_runtime_workers(Proc *p, Value *args)

@@ -14,18 +14,24 @@ static int64_t clock_ns(clockid_t id)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Wall-clock time. A seeded run begins on 2026-01-01 and goes on by its logical clock. */
+static int64_t wall_ms(const Proc *p)
+{
+    if (nosi_sched_is_seeded(p->sched))
+        return 1767225600000 + (int64_t)(nosi_sched_now(p->sched) / 1000000);
+    return clock_ns(CLOCK_REALTIME) / 1000000;
+}
+
 Value nosi_bi_time_now(Proc *p, Value *args)
 {
-    (void)p;
     (void)args;
-    return value_small(clock_ns(CLOCK_REALTIME) / 1000000);
+    return value_small(wall_ms(p));
 }
 
 Value nosi_bi_time_now_secs(Proc *p, Value *args)
 {
-    (void)p;
     (void)args;
-    return value_small(clock_ns(CLOCK_REALTIME) / 1000000000);
+    return value_small(wall_ms(p) / 1000);
 }
 
 Value nosi_bi_time_monotonic_ns(Proc *p, Value *args)

@@ -15,6 +15,7 @@
 #include "vm/heap/gc.h"
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 
 typedef struct LogEntry {
     Value source;     // object or cell
@@ -159,6 +160,7 @@ Fragment *nosi_fragment_copy(Value v)
     copier_init(&c);
     mark_all(&c, v);
     Fragment *f = nosi_alloc(sizeof *f + c.words * sizeof(Value));
+    nosi_count(COUNT_FRAGMENT, 1);
     f->next = NULL;
     f->words = c.words;
     f->offheap_bytes = 0;
@@ -176,6 +178,7 @@ void nosi_fragment_free(Fragment *f)
         next = (Object *)(uintptr_t)o->word[0];
         nosi_offheap_release(o);
     }
+    nosi_count(COUNT_FRAGMENT, -1);
     nosi_free(f);
 }
 

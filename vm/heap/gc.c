@@ -22,6 +22,7 @@
 #include "vm/heap/blob.h"
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 #include "vm/util/vec.h"
 
 typedef struct Range {
@@ -576,6 +577,7 @@ static void release_from_space(Gc *g)
     nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
     for (Fragment *f = h->frags, *next; f; f = next) {
         next = f->next;
+        nosi_count(COUNT_FRAGMENT, -1);
         nosi_gc_free_space(f, sizeof *f + f->words * sizeof(Value));
     }
     h->frags = NULL;

@@ -7,6 +7,7 @@
 #include "vm/heap/gc.h"
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 
 bool nosi_gc_stress;
 
@@ -51,6 +52,7 @@ void nosi_heap_free(Heap *h)
     }
     for (Fragment *f = h->frags, *next; f; f = next) {
         next = f->next;
+        nosi_count(COUNT_FRAGMENT, -1);
         nosi_free(f);
     }
     nosi_free(h->remembered);

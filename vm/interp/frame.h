@@ -58,7 +58,7 @@ bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out);
  * process ends with it. */
 bool nosi_unwind(Proc *p);
 
-/* The process is to be ended by a signal: sets p->exit_kind. */
-void nosi_exit_by_signal(Proc *p);
+/* Signals are set: answers what needs an answer. True: the process ends, p->exit_kind is set. */
+bool nosi_exit_by_signal(Proc *p);
 
 #endif

@@ -129,10 +129,9 @@ nosi_run_slice(Proc *p, int32_t slice)
 
     p->budget = budget;
     // Acquire pairs with the read-modify-write in nosi_signal.
-    if (NOS_UNLIKELY(atomic_load_explicit(&p->signals, memory_order_acquire))) {
-        nosi_exit_by_signal(p);
+    if (NOS_UNLIKELY(atomic_load_explicit(&p->signals, memory_order_acquire)) &&
+        nosi_exit_by_signal(p))
         return RUN_EXITED;
-    }
     if (p->resuming) {
         WakeFn *fn = p->wake_fn;
         p->resuming = false;

@@ -1,5 +1,6 @@
 /* unwind.c -- frames: pushing them, adapting arguments to callees, unwinding to handlers. */
 #include "sched/mvar.h"
+#include "sched/sched.h"
 #include "sched/trace.h"
 #include "vm/bytecode/builtin.h"
 #include "vm/data/show.h"
@@ -295,10 +296,15 @@ bool nosi_unwind(Proc *p)
     }
 }
 
-void nosi_exit_by_signal(Proc *p)
+bool nosi_exit_by_signal(Proc *p)
 {
     uint32_t s = atomic_load_explicit(&p->signals, memory_order_acquire);
+    if (s & SIGNAL_INSPECT)
+        nosi_inspect_answer(p);
+    if (!(s & SIGNALS_FATAL))
+        return false;
     p->exit_kind = s & SIGNAL_INTERRUPT ? EXIT_INTERRUPTED
                    : s & SIGNAL_KILL    ? EXIT_KILLED
                                         : EXIT_LINK;
+    return true;
 }

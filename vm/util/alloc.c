@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if NOS_MIMALLOC
 #include <mimalloc.h>
@@ -94,4 +95,16 @@ char *nosi_strdup(const char *s)
 {
     size_t n = strlen(s) + 1;
     return memcpy(nosi_alloc(n), s, n);
+}
+
+size_t nosi_resident_kb(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%*d %ld", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return (size_t)pages * (size_t)(sysconf(_SC_PAGESIZE) / 1024);
 }

@@ -22,5 +22,6 @@ void *nosi_alloc_aligned(size_t align,
                          size_t bytes); // gives memory aligned to `align` (a power of two)
 void nosi_free(void *p);                // takes p; NULL is fine
 char *nosi_strdup(const char *s);       // gives a copy
+size_t nosi_resident_kb(void);          // of the whole program; 0 when the system does not tell
 
 #endif
