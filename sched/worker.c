@@ -638,8 +638,9 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
     c.serial = p->serial;
     c.proc = p;
     p->call = &c;
-    struct sigaction act = {.sa_handler = on_sigint}, old;
-    struct sigaction act_dump = {.sa_handler = on_sigusr1}, old_dump;
+    // SA_RESTART: a report that is being written to a full pipe must not be cut off.
+    struct sigaction act = {.sa_handler = on_sigint, .sa_flags = SA_RESTART}, old;
+    struct sigaction act_dump = {.sa_handler = on_sigusr1, .sa_flags = SA_RESTART}, old_dump;
     if (take_sigint) {
         sigint_seen = sigusr1_seen = 0;
         atomic_store_explicit(&sigint_call, &c, memory_order_release);
