@@ -1,4 +1,4 @@
-/* io.c -- the loop thread, the queue of requests, lanes, handles. */
+/* io.c -- requests and their lanes, handles, errors. */
 #define _GNU_SOURCE // strerror_r
 #include "io/io.h"
 
@@ -9,68 +9,50 @@
 #include <sys/epoll.h>
 #endif
 #include <unistd.h>
-#include <uv.h>
 
 #include "vm/util/alloc.h"
 #include "vm/util/hashmap.h"
 
 enum { RETRY_MS = 10 };
 
-/* Everything here is under `mutex` unless it says "loop thread". */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool started;
-static uv_loop_t loop;
-static uv_async_t bell; // rings when `inbox` or a `cancelled` mark changed
-static IoReq *inbox, **inbox_end = &inbox;
-static IoReq *outstanding; // every request between submit and completion
+static pthread_mutex_t lane_mutex = PTHREAD_MUTEX_INITIALIZER; // all lanes
 
-/* ---- loop thread ---------------------------------------------------------------------------- */
+static void wait_for(IoReq *r);
+static void leave_lane(IoReq *r);
 
-typedef struct Job { // separate from the request, which may be gone when libuv is finished with
-                     // this
-    uv_work_t uv;
-    IoReq *req;
-} Job;
+/* ---- the pool -------------------------------------------------------------------------------- */
 
-static void complete(IoReq *r);
-
-static void post_locked(IoReq *r)
+static void run_work(uv_work_t *job) // pool thread
 {
-    r->next = NULL;
-    *inbox_end = r;
-    inbox_end = &r->next;
-    uv_async_send(&bell);
+    IoReq *r = job->data;
+    r->step = r->work(r);
 }
 
-static void run_work(uv_work_t *uv) // pool thread
+static void after_work(uv_work_t *job, int status)
 {
-    IoReq *r = ((Job *)uv)->req;
-    IoStep step = r->work(r);
-    if (step == IO_DONE) {
-        complete(r);
+    IoReq *r = job->data;
+    nosi_free(job);
+    r->job = NULL;
+    if (status == 0 && r->step != IO_DONE && r->op.reason == OP_NONE) {
+        wait_for(r);
         return;
     }
-    pthread_mutex_lock(&mutex);
-    r->step = step;
-    post_locked(r);
-    pthread_mutex_unlock(&mutex);
-}
-
-static void after_work(uv_work_t *uv, int status)
-{
-    (void)status;
-    nosi_free(uv);
+    leave_lane(r);
+    nosi_op_done(&r->op);
 }
 
 static void start_work(IoReq *r)
 {
-    Job *job = nosi_alloc(sizeof *job);
-    job->req = r;
-    if (uv_queue_work(&loop, &job->uv, run_work, after_work) != 0)
+    r->job = nosi_alloc(sizeof *r->job);
+    r->job->data = r;
+    if (uv_queue_work(nosi_loop_uv(r->op.loop), r->job, run_work, after_work) != 0)
         nosi_fatal("cannot queue work");
 }
 
-typedef struct Waiting { // loop thread
+/* ---- waiting for a descriptor ------------------------------------------------------------------
+ */
+
+typedef struct Waiting {
     union {
         uv_handle_t handle;
         uv_poll_t poll;
@@ -78,10 +60,7 @@ typedef struct Waiting { // loop thread
     } uv;
     IoReq *req;
     int epoll; // what uv.poll looks at, or -1
-    struct Waiting *next, **prev;
 } Waiting;
-
-static Waiting *waiting; // loop thread
 
 static void free_waiting(uv_handle_t *h)
 {
@@ -94,9 +73,6 @@ static void free_waiting(uv_handle_t *h)
 static IoReq *stop_waiting(Waiting *w)
 {
     IoReq *r = w->req;
-    *w->prev = w->next;
-    if (w->next)
-        w->next->prev = w->prev;
     r->waiting = NULL;
     uv_close(&w->uv.handle, free_waiting); // stops it, too
     return r;
@@ -135,100 +111,37 @@ static int open_epoll(int fd, IoStep step)
 
 static void wait_for(IoReq *r)
 {
+    uv_loop_t *loop = nosi_loop_uv(r->op.loop);
     Waiting *w = nosi_calloc(1, sizeof *w);
     bool armed;
     w->req = r;
     w->epoll = r->step == IO_WAIT_RETRY ? -1 : open_epoll(r->wait_fd, r->step);
-    if (w->epoll >= 0 && uv_poll_init(&loop, &w->uv.poll, w->epoll) == 0) {
+    if (w->epoll >= 0 && uv_poll_init(loop, &w->uv.poll, w->epoll) == 0) {
         armed = uv_poll_start(&w->uv.poll, UV_READABLE, on_ready) == 0;
     } else { // cannot be polled: look again a little later
-        uv_timer_init(&loop, &w->uv.timer);
+        uv_timer_init(loop, &w->uv.timer);
         armed = uv_timer_start(&w->uv.timer, on_timer, RETRY_MS, 0) == 0;
     }
     w->uv.handle.data = w;
-    w->next = waiting;
-    w->prev = &waiting;
-    if (waiting)
-        waiting->prev = &w->next;
-    waiting = w;
     r->waiting = w;
     if (!armed)
         start_work(stop_waiting(w));
 }
 
-static void on_bell(uv_async_t *h)
-{
-    (void)h;
-    pthread_mutex_lock(&mutex);
-    IoReq *r = inbox;
-    inbox = NULL;
-    inbox_end = &inbox;
-    pthread_mutex_unlock(&mutex);
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
-    while (r) {
-        IoReq *next = r->next;
-        if (r->step == IO_DONE) // new
-            start_work(r);
-        else
-            wait_for(r);
-        r = next;
+static void run_turn(LoopTask *t)
+{
+    IoReq *r = NOS_CONTAINER_OF(t, IoReq, turn);
+    if (r->op.reason == OP_NONE) {
+        start_work(r);
+        return;
     }
-    for (Waiting *w = waiting, *next; w; w = next) {
-        next = w->next;
-        pthread_mutex_lock(&mutex);
-        bool cancelled = w->req->cancelled;
-        pthread_mutex_unlock(&mutex);
-        if (cancelled)
-            complete(stop_waiting(w));
-    }
+    leave_lane(r); // cancelled on the way
+    nosi_op_done(&r->op);
 }
 
-static void *loop_main(void *arg)
-{
-    (void)arg;
-    uv_run(&loop, UV_RUN_DEFAULT); // for ever: the bell keeps the loop alive
-    return NULL;
-}
-
-/* A process that ends while it waits for the other side: nobody will take the result, so stop
- * waiting. */
-static void process_exit(Proc *p)
-{
-    pthread_mutex_lock(&mutex);
-    const void *owned = p->extra ? p->extra->io_owned : NULL;
-    for (IoReq *r = owned ? outstanding : NULL; r; r = r->all_next)
-        if (r == owned && r->ticket.serial == p->serial) {
-            r->cancelled = true;
-            uv_async_send(&bell);
-        }
-    pthread_mutex_unlock(&mutex);
-}
-
-static void start_locked(void)
-{
-    pthread_t t;
-    if (uv_loop_init(&loop) != 0 || uv_async_init(&loop, &bell, on_bell) != 0 ||
-        pthread_create(&t, NULL, loop_main, NULL) != 0)
-        nosi_fatal("cannot start the I/O thread");
-    pthread_detach(t);
-    nosi_io_process_exit = process_exit;
-    started = true;
-}
-
-/* ---- requests ------------------------------------------------------------------------------- */
-
-static Value deliver(Proc *p, void *data)
-{
-    IoReq *r = data;
-    Value v = VALUE_UNIT;
-    if (p) {
-        nosi_proc_extra(p)->io_owned = NULL;
-        v = r->finish(p, r);
-    }
-    r->destroy(r);
-    return v;
-}
-
+/* Hands the lane to the next request, on whatever loop that lives. */
 static void next_in_lane_locked(IoLane *lane)
 {
     IoReq *r = lane->first;
@@ -239,89 +152,126 @@ static void next_in_lane_locked(IoLane *lane)
     lane->first = r->next;
     if (!lane->first)
         lane->last = NULL;
-    post_locked(r);
+    r->in_lane = false;
+    r->turn.run = run_turn;
+    // Cannot fail: a loop ends after all of its operations, and r is one until it had its turn.
+    nosi_loop_post(r->op.loop, &r->turn);
 }
 
-static void complete(IoReq *r)
+static void leave_lane(IoReq *r)
 {
-    pthread_mutex_lock(&mutex);
-    *r->all_prev = r->all_next;
-    if (r->all_next)
-        r->all_next->all_prev = r->all_prev;
-    if (r->lane)
-        next_in_lane_locked(r->lane);
-    // Under the mutex, so that nosi_io_detach knows when nobody uses the scheduler any more. The
-    // order of locks is: this one, then the scheduler's.
-    Sched *s = r->sched;
-    if (s) {
-        nosi_wake_fn(s, r->ticket, deliver, r); // takes r
-        nosi_io_end(s);
-    } else {
-        deliver(NULL, r);
-    }
-    pthread_mutex_unlock(&mutex);
+    if (!r->lane)
+        return;
+    pthread_mutex_lock(&lane_mutex);
+    next_in_lane_locked(r->lane);
+    pthread_mutex_unlock(&lane_mutex);
 }
 
-Value nosi_io_submit(Proc *p, IoReq *r)
+/* True when r has the lane now, else it waits there. */
+static bool enter_lane(IoReq *r)
 {
-    r->sched = p->sched;
-    r->step = IO_DONE;
-    r->cancelled = false;
-    r->waiting = NULL;
-    nosi_proc_extra(p)->io_owned = r;
-    nosi_io_begin(p->sched);
-    pthread_mutex_lock(&mutex);
-    if (!started)
-        start_locked();
-    r->ticket = nosi_park(p, PROC_IO);
-    r->all_next = outstanding;
-    r->all_prev = &outstanding;
-    if (outstanding)
-        outstanding->all_prev = &r->all_next;
-    outstanding = r;
-    if (r->lane && r->lane->busy) {
+    IoLane *lane = r->lane;
+    if (!lane)
+        return true;
+    pthread_mutex_lock(&lane_mutex);
+    bool idle = !lane->busy;
+    lane->busy = true;
+    r->in_lane = !idle;
+    if (!idle) {
         r->next = NULL;
-        if (r->lane->last)
-            r->lane->last->next = r;
+        if (lane->last)
+            lane->last->next = r;
         else
-            r->lane->first = r;
-        r->lane->last = r;
-    } else {
-        if (r->lane)
-            r->lane->busy = true;
-        post_locked(r);
+            lane->first = r;
+        lane->last = r;
     }
-    pthread_mutex_unlock(&mutex);
-    return VALUE_PARKED;
+    pthread_mutex_unlock(&lane_mutex);
+    return idle;
+}
+
+/* Takes r out of the queue of its lane; false: it is not there. */
+static bool leave_queue(IoReq *r)
+{
+    pthread_mutex_lock(&lane_mutex);
+    bool was = r->in_lane;
+    if (was) {
+        IoLane *lane = r->lane;
+        IoReq *before = NULL;
+        for (IoReq *i = lane->first; i != r; i = i->next)
+            before = i;
+        if (before)
+            before->next = r->next;
+        else
+            lane->first = r->next;
+        if (lane->last == r)
+            lane->last = before;
+        r->in_lane = false;
+    }
+    pthread_mutex_unlock(&lane_mutex);
+    return was;
 }
 
 bool nosi_io_lane_try(IoLane *lane)
 {
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&lane_mutex);
     bool idle = !lane->busy;
     lane->busy = true;
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&lane_mutex);
     return idle;
 }
 
 void nosi_io_lane_release(IoLane *lane)
 {
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&lane_mutex);
     next_in_lane_locked(lane);
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&lane_mutex);
 }
 
-void nosi_io_detach(Sched *s)
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static Value req_finish(Proc *p, IoOp *op)
 {
-    pthread_mutex_lock(&mutex);
-    for (IoReq *r = outstanding; r; r = r->all_next)
-        if (r->sched == s) {
-            r->sched = NULL;
-            r->cancelled = true;
-        }
-    if (started)
-        uv_async_send(&bell);
-    pthread_mutex_unlock(&mutex);
+    IoReq *r = (IoReq *)op;
+    return r->finish(p, r);
+}
+
+static void req_destroy(IoOp *op)
+{
+    IoReq *r = (IoReq *)op;
+    r->destroy(r);
+}
+
+/* Nobody will take the result. What has begun in the pool is carried through. */
+static void req_cancel(IoOp *op)
+{
+    IoReq *r = (IoReq *)op;
+    if (r->waiting) {
+        stop_waiting(r->waiting);
+        leave_lane(r);
+        nosi_op_done(op);
+    } else if (r->job) {
+        uv_cancel((uv_req_t *)r->job); // if it has not begun
+    } else if (leave_queue(r)) {
+        nosi_op_done(op);
+    } // else its turn is on the way
+}
+
+static void req_start(IoOp *op)
+{
+    IoReq *r = (IoReq *)op;
+    if (enter_lane(r))
+        start_work(r);
+}
+
+Value nosi_io_submit(Proc *p, IoReq *r)
+{
+    r->op.finish = req_finish;
+    r->op.cancel = req_cancel;
+    r->op.destroy = req_destroy;
+    r->step = IO_DONE;
+    r->waiting = NULL;
+    r->job = NULL;
+    return nosi_op_start(p, &r->op, nosi_loop_here(), req_start);
 }
 
 /* ---- handles -------------------------------------------------------------------------------- */

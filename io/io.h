@@ -1,4 +1,4 @@
-/* io.h -- operations that wait, done elsewhere: requests, their queue, handles.
+/* io.h -- operations that block a thread, done on another: requests; handles; errors.
  *
  * A native makes a request and hands it over with nosi_io_submit, which parks the process. `work`
  * runs on a thread of libuv's pool and may block for as long as a disk needs; when it would have to
@@ -6,15 +6,15 @@
  * is something to do, without holding a thread meanwhile. When it is done, `finish` runs in the
  * process and makes the result on its heap.
  *
- *      submit ──▶ [lane] ──▶ loop thread ──▶ pool: work ──IO_DONE──▶ wake ──▶ process: finish
- *                               ▲───────────── IO_WAIT_* ◀─┘
+ *      submit ──▶ [lane] ──▶ loop ──▶ pool: work ──IO_DONE──▶ loop ──wake──▶ process: finish
+ *                             ▲──────── IO_WAIT_* ◀─┘
  *
- * One loop thread serves every scheduler of the OS process; it starts with the first request and
- * never ends. */
+ * The loop is that of the worker that runs the process. What waits for events only, not for a
+ * thread, is an IoOp of loop.h, as is a request underneath. */
 #ifndef NOSI_IO_H
 #define NOSI_IO_H
 
-#include "sched/sched.h"
+#include "io/loop.h"
 
 typedef struct IoReq IoReq;
 typedef struct IoLane IoLane;
@@ -35,21 +35,21 @@ struct IoLane {
 
 /* Base of every request; the owner embeds it as first member. */
 struct IoReq {
+    IoOp op; // io.c sets its functions
     /* set by the submitter */
     IoStep (*work)(IoReq *r);           // pool thread
     Value (*finish)(Proc *p, IoReq *r); // in the process; like a native
-    void (*destroy)(
-        IoReq *r); // any thread; after finish, or instead of it when the process is gone
-    IoLane *lane;  // or NULL; must outlive the request
+    /* Any thread; after finish, or instead of it when the process is gone. */
+    void (*destroy)(IoReq *r);
+    IoLane *lane; // or NULL; must outlive the request
     int wait_fd;
     /* io.c */
-    Sched *sched; // NULL once detached; under the io mutex
-    WakeTicket ticket;
-    IoReq *next;                 // in a lane or the inbox
-    IoReq *all_next, **all_prev; // outstanding requests; under the io mutex
+    IoReq *next;   // in a lane
+    LoopTask turn; // its lane is free
     IoStep step;
-    bool cancelled; // under the io mutex
-    void *waiting;  // loop thread: uv handle that waits for it
+    bool in_lane;   // waits there; under the lane mutex
+    void *waiting;  // loop's thread: uv handle that waits for it
+    uv_work_t *job; // loop's thread: in the pool
 };
 
 /* Parks p until the request is done. Takes r. Returns VALUE_PARKED. */
@@ -59,9 +59,6 @@ Value nosi_io_submit(Proc *p, IoReq *r);
  * release it. */
 bool nosi_io_lane_try(IoLane *lane);
 void nosi_io_lane_release(IoLane *lane);
-
-/* The scheduler is about to be freed: outstanding requests no longer report to it. */
-void nosi_io_detach(Sched *s);
 
 /* ---- handles: small numbers programs use for open things, unique over the program's life and over
  * kinds ------------ */

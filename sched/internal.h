@@ -34,8 +34,12 @@ struct Worker {
     uint32_t tick;        // slices run
     uint64_t rng;
     bool searching; // counted in Sched.n_searching
-    Proc *spare;    // freed processes kept for the next spawns, linked through pid_next; owned
+    void *loop;     // of the poller; fixed once the worker runs, or NULL
+    uint64_t polled_ns;
+    Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
+    /* idle_mutex */
+    bool asleep; // in its loop
     /* any thread */
     _Alignas(64) RunQ q;
 };

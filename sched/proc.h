@@ -95,9 +95,10 @@ typedef enum ExitKind {
 typedef Value WakeFn(Proc *p, void *data);
 
 typedef struct ProcExtra {
-    ListCursor cursor; // vm/data/list.h (decision 30)
-    uint64_t random;   // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
-    void *io_owned;    // I/O resources this process owns (io/)
+    ListCursor cursor;  // vm/data/list.h (decision 30)
+    uint64_t random;    // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
+    struct IoOp *io_op; // what it waits for, or NULL (io/loop.h)
+    bool io_owner;      // it has opened something (io/resource.h)
 } ProcExtra;
 
 struct Proc {

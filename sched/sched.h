@@ -151,8 +151,8 @@ uint64_t nosi_sched_now(const Sched *s); // monotonic ns; logical when seeded
  * "everybody waits" is a deadlock. Also to be held while a listener is open. Any thread. */
 void nosi_io_begin(Sched *s);
 void nosi_io_end(Sched *s);
-/* Called when a process ends, by the worker, before its memory goes: io/ cancels and closes
- * ProcExtra.io_owned. */
+/* Called when a process ends, by the worker, when nobody finds it any more and before its memory
+ * goes: io/ cancels what it waits for and closes what it owns. */
 extern void (*nosi_io_process_exit)(Proc *p);
 
 /* ---- receive (receive.c; used by the interpreter and the JIT)

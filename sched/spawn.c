@@ -299,8 +299,6 @@ void nosi_proc_exit(Proc *p)
 
     restore_uncaught(p);
     p->heap.max_words = 0; // what follows may need a little more
-    if (nosi_io_process_exit)
-        nosi_io_process_exit(p);
     nosi_timer_cancel(p);
     nosi_mvars_exit(p);
     if (p->exit_kind == EXIT_EXCEPTION || p->exit_kind == EXIT_MEMORY)
@@ -308,6 +306,9 @@ void nosi_proc_exit(Proc *p)
     nosi_pid_remove(s, p);
     // Nobody finds it any more, and whoever had found it has left the shard's lock.
     atomic_store_explicit(&p->state, PROC_EXITED, memory_order_relaxed);
+    // After that, so that nobody gives it anything any more.
+    if (nosi_io_process_exit)
+        nosi_io_process_exit(p);
     links = p->links;
     p->links = NULL;
     if (links)

@@ -9,6 +9,7 @@
  * pusher that gets a sleeper up moves it from n_sleeping to n_searching on its behalf, so that
  * further pushers see that help is on its way. */
 #include "sched/internal.h"
+#include "sched/poll.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -21,6 +22,24 @@
 enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61 };
 
 _Thread_local Worker *nosi_worker;
+const SchedPoller *nosi_sched_poller;
+
+void *nosi_worker_loop(void)
+{
+    return nosi_worker ? nosi_worker->loop : NULL;
+}
+
+static void interrupt_sleepers_locked(Sched *s, bool all)
+{
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++)
+        if (s->workers[i]->asleep) {
+            s->workers[i]->asleep = false;
+            nosi_sched_poller->interrupt(s->workers[i]->loop);
+            if (!all)
+                return;
+        }
+}
 
 static void *worker_main(void *arg);
 
@@ -171,6 +190,7 @@ static bool wake_sleeper_locked(Sched *s) // under idle_mutex
     atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
     s->wake_tokens++;
     pthread_cond_signal(&s->idle_cond);
+    interrupt_sleepers_locked(s, false);
     return true;
 }
 
@@ -198,6 +218,7 @@ void nosi_idle_recheck(Sched *s)
 {
     pthread_mutex_lock(&s->idle_mutex);
     pthread_cond_broadcast(&s->idle_cond);
+    interrupt_sleepers_locked(s, true);
     pthread_mutex_unlock(&s->idle_mutex);
 }
 
@@ -321,7 +342,22 @@ static void sleep_worker(Worker *w)
         // Every sleeper watches the earliest timer. One would do, but then it had to be told about
         // earlier ones.
         struct timespec t = to_timespec(deadline);
-        if (deadline == UINT64_MAX || s->seeded)
+        if (w->loop) {
+            uint64_t now = nosi_sched_now(s);
+            int64_t wait = deadline == UINT64_MAX ? -1
+                           : deadline > now       ? (int64_t)(deadline - now)
+                                                  : 0;
+            w->asleep = true;
+            pthread_mutex_unlock(&s->idle_mutex);
+            nosi_sched_poller->poll(w->loop, wait);
+            pthread_mutex_lock(&s->idle_mutex);
+            w->asleep = false;
+            if (s->seeded && wait >= 0)
+                atomic_fetch_add_explicit(&s->logical_ns, (uint64_t)wait, memory_order_relaxed);
+            if (w->next ||
+                (deadline != UINT64_MAX && nosi_sched_now(s) >= deadline && !s->wake_tokens))
+                break;
+        } else if (deadline == UINT64_MAX || s->seeded)
             pthread_cond_wait(&s->idle_cond, &s->idle_mutex);
         else if (pthread_cond_timedwait(&s->idle_cond, &s->idle_mutex, &t) == ETIMEDOUT &&
                  !s->wake_tokens)
@@ -423,6 +459,13 @@ static Proc *find_work(Worker *w)
         goto found;
     if ((p = look_everywhere(w)))
         goto found;
+    if (w->loop) {
+        nosi_sched_poller->poll(w->loop, 0);
+        if ((p = w->next)) {
+            w->next = NULL;
+            goto found;
+        }
+    }
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
         // At most half of the workers search at a time: more only get in each other's way.
         if (n_workers(s) > 1 &&
@@ -440,6 +483,10 @@ static Proc *find_work(Worker *w)
         sleep_worker(w);
         if (is_retired(w))
             retire(w);
+        if ((p = w->next)) {
+            w->next = NULL;
+            goto found;
+        }
         if ((p = look_everywhere(w)))
             goto found;
     }
@@ -475,6 +522,17 @@ static void shrink_stack(Proc *p)
     p->stack_high = p->stack + high;
 }
 
+static void poll_sometimes(Worker *w)
+{
+    if (!w->loop)
+        return;
+    uint64_t now = nosi_sched_now(w->sched);
+    if (now - w->polled_ns < 500000 && !w->sched->seeded)
+        return;
+    w->polled_ns = now;
+    nosi_sched_poller->poll(w->loop, 0);
+}
+
 static void run_one(Worker *w, Proc *p)
 {
     Sched *s = w->sched;
@@ -493,6 +551,7 @@ again:;
     w->tick++;
     switch (r) {
     case RUN_YIELD:
+        poll_sometimes(w);
         if (check_timers(s) || w->next || any_work(s) || is_retired(w) ||
             atomic_load_explicit(&s->stop, memory_order_relaxed)) {
             shrink_stack(p);
@@ -517,17 +576,23 @@ again:;
         nosi_proc_exit(p);
         break;
     }
-    if (w->tick % TIMER_TICKS == 0)
+    if (w->tick % TIMER_TICKS == 0) {
         check_timers(s);
+        poll_sometimes(w);
+    }
 }
 
 static void *worker_main(void *arg)
 {
     Worker *w = arg;
     nosi_worker = w;
+    if (nosi_sched_poller)
+        w->loop = nosi_sched_poller->open(w->sched, w->index);
     for (Proc *p;
          !atomic_load_explicit(&w->sched->stop, memory_order_relaxed) && (p = find_work(w));)
         run_one(w, p);
+    if (w->loop)
+        nosi_sched_poller->close(w->loop);
     nosi_gc_thread_end();
     return NULL;
 }
@@ -763,6 +828,7 @@ void nosi_sched_free(Sched *s)
     atomic_store_explicit(&s->stop, true, memory_order_relaxed);
     pthread_cond_broadcast(&s->idle_cond);
     pthread_cond_broadcast(&s->retired_cond);
+    interrupt_sleepers_locked(s, true);
     pthread_mutex_unlock(&s->idle_mutex);
     for (uint32_t i = 0; i < atomic_load(&s->n_started); i++)
         pthread_join(s->workers[i]->thread, NULL);

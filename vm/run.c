@@ -57,6 +57,7 @@ void nosi_run_init(Vm *vm)
     nosi_show_closure_hook = show_function;
     nosi_native_name_hook = native_name;
     nosi_before_report = nosi_run_flush;
+    nosi_io_init();
     nosi_builtins_set_args(vm->options.args, vm->options.n_args);
     // A replay repeats everything that is chance.
     uint64_t replay = vm->options.sched_seed ? vm->options.sched_seed : nosi_sched_env_seed();
@@ -75,7 +76,6 @@ void nosi_run_init(Vm *vm)
 
 void nosi_run_end(Vm *vm)
 {
-    nosi_io_detach(vm->sched);
     nosi_sched_free(vm->sched);
     vm->sched = NULL;
     VEC_EACH (Symbol *, s, &vm->program->mvars)

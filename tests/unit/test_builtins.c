@@ -31,13 +31,13 @@ static void setup(void)
 {
     nosi_shapes_init();
     nosi_builtins_init();
+    nosi_io_init();
     nosi_heap_init(&lit, no_roots, NULL);
     s = nosi_sched_new(
         &(SchedOptions){.run_slice = nosi_run_slice, .n_workers = 1, .quiet_crashes = true});
 }
 static void finish(void)
 {
-    nosi_io_detach(s);
     nosi_sched_free(s);
     nosi_heap_free(&lit);
 }

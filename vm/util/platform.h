@@ -14,17 +14,19 @@
 #define NOS_DEBUG 0
 #endif
 
-#define NOS_LIKELY(x)    __builtin_expect(!!(x), 1)
-#define NOS_UNLIKELY(x)  __builtin_expect(!!(x), 0)
-#define NOS_NORETURN     __attribute__((noreturn))
-#define NOS_NOINLINE     __attribute__((noinline))
-#define NOS_COLD         __attribute__((cold, noinline))
-#define NOS_INLINE       static inline __attribute__((always_inline))
-#define NOS_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define NOS_FALLTHROUGH  __attribute__((fallthrough))
-#define NOS_COUNT(a)     (sizeof(a) / sizeof((a)[0]))
-#define NOS_MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define NOS_MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define NOS_LIKELY(x)             __builtin_expect(!!(x), 1)
+#define NOS_UNLIKELY(x)           __builtin_expect(!!(x), 0)
+#define NOS_NORETURN              __attribute__((noreturn))
+#define NOS_NOINLINE              __attribute__((noinline))
+#define NOS_COLD                  __attribute__((cold, noinline))
+#define NOS_INLINE                static inline __attribute__((always_inline))
+#define NOS_PRINTF(f, a)          __attribute__((format(printf, f, a)))
+#define NOS_FALLTHROUGH           __attribute__((fallthrough))
+#define NOS_COUNT(a)              (sizeof(a) / sizeof((a)[0]))
+/* The struct of type T whose member m is at p. */
+#define NOS_CONTAINER_OF(p, T, m) ((T *)(void *)((char *)(p)-offsetof(T, m)))
+#define NOS_MIN(a, b)             ((a) < (b) ? (a) : (b))
+#define NOS_MAX(a, b)             ((a) > (b) ? (a) : (b))
 
 /* Reports `expr` at file:line and aborts. Never returns. */
 NOS_NORETURN void nosi_assert_failed(const char *file, int line, const char *expr);
