@@ -39,7 +39,8 @@ struct Worker {
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
     /* idle_mutex */
-    bool asleep; // in its loop
+    bool asleep; // in its loop; also read by its own thread
+    bool rung;   // told to get up
     /* any thread */
     _Alignas(64) RunQ q;
 };

@@ -33,8 +33,8 @@ static void interrupt_sleepers_locked(Sched *s, bool all)
 {
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++)
-        if (s->workers[i]->asleep) {
-            s->workers[i]->asleep = false;
+        if (s->workers[i]->asleep && s->workers[i]->loop && !s->workers[i]->rung) {
+            s->workers[i]->rung = true;
             nosi_sched_poller->interrupt(s->workers[i]->loop);
             if (!all)
                 return;
@@ -232,7 +232,8 @@ void nosi_runq_push(Sched *s, Proc *p)
 void nosi_runq_push_next(Sched *s, Proc *p)
 {
     Worker *w = nosi_worker;
-    if (!w || w->sched != s || s->seeded || w->next_streak >= MAX_NEXT_STREAK) {
+    // While it polls it counts as asleep, and what is in `next` would be seen by nobody.
+    if (!w || w->sched != s || s->seeded || w->asleep || w->next_streak >= MAX_NEXT_STREAK) {
         nosi_runq_push(s, p);
         return;
     }
@@ -348,6 +349,7 @@ static void sleep_worker(Worker *w)
                            : deadline > now       ? (int64_t)(deadline - now)
                                                   : 0;
             w->asleep = true;
+            w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
             nosi_sched_poller->poll(w->loop, wait);
             pthread_mutex_lock(&s->idle_mutex);
