@@ -24,6 +24,7 @@
 #include <uv.h>
 
 #include "io/io.h"
+#include "io/payload.h"
 #include "vm/data/bytes.h"
 #include "vm/data/record.h"
 #include "vm/data/string.h"
@@ -54,10 +55,8 @@ typedef struct FileReq {
     bool want_bytes;        // Bytes, not a String
     bool is_line, keep_end; // nextLine and readLine
     bool no_result;         // end of file for nextLine
-    const char *data;       // to write: in `held`, or owned copy
-    StrBlob *held;          // counted
-    char *copied;           // owned
-    size_t n_data, done;
+    Payload out;            // to write
+    size_t done;
     int64_t number; // count, offset; result
     int whence;
     size_t limit;  // most bytes the process may get
@@ -125,9 +124,7 @@ static void destroy(IoReq *io)
     release_file(r->file);
     nosi_free(r->path);
     nosi_free(r->path2);
-    nosi_free(r->copied);
-    if (r->held)
-        nosi_blob_unref(r->held);
+    nosi_payload_free(&r->out);
     if (r->blob)
         nosi_blob_unref(r->blob);
     for (uint32_t i = 0; i < r->names.n; i++)
@@ -147,21 +144,9 @@ static FileReq *new_req(Proc *p, IoStep (*work)(IoReq *), Value (*finish)(Proc *
     return r;
 }
 
-/* A path argument as a C string; NULL after raising. */
 static char *path_arg(Proc *p, Value v)
 {
-    StrBuf path = {0};
-    if (!value_is_string(v)) {
-        nosi_type_error(p, "String", v);
-        return NULL;
-    }
-    if (!nosi_string_copy_cstr(v, &path)) {
-        nosi_strbuf_free(&path);
-        nosi_io_throw(p, IO_ERR_OTHER, "the path contains a NUL character");
-        return NULL;
-    }
-    nosi_strbuf_cstr(&path);
-    return path.s;
+    return nosi_cstr_arg(p, v, "path");
 }
 
 /* A request about one path; NULL after raising. */
@@ -193,29 +178,6 @@ static FileReq *handle_req(Proc *p, Value v, IoStep (*work)(IoReq *),
     r->file = f;
     r->io.lane = &f->lane;
     return r;
-}
-
-/* Text or bytes to write; false after raising. */
-static bool take_data(Proc *p, FileReq *r, Value v)
-{
-    const char *s;
-    if (!value_is_string(v) && !value_is_bytes(v)) {
-        nosi_type_error(p, "String", v);
-        return false;
-    }
-    if (value_is_kind(v, OBJ_STRING)) { // in the heap, which may be gone before the write is
-        nosi_string_view(v, &s, &r->n_data);
-        r->copied = nosi_alloc(r->n_data + 1);
-        memcpy(r->copied, s, r->n_data);
-        r->data = r->copied;
-        return true;
-    }
-    const Object *o = value_obj(v); // LSTRING or BYTES: the bytes stay where they are
-    r->held = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    nosi_blob_ref(r->held);
-    r->data = r->held->bytes + o->word[LSTRING_OFFSET];
-    r->n_data = o->word[LSTRING_BYTES];
-    return true;
 }
 
 static Value submit(Proc *p, FileReq *r)
@@ -504,8 +466,8 @@ Value nosi_file_read_bytes(Proc *p, Value *args)
 
 static IoStep write_data(FileReq *r, int fd)
 {
-    while (r->done < r->n_data) {
-        ssize_t n = write(fd, r->data + r->done, NOS_MIN(r->n_data - r->done, MAX_READ));
+    while (r->done < r->out.n) {
+        ssize_t n = write(fd, r->out.data + r->done, NOS_MIN(r->out.n - r->done, MAX_READ));
         if (n >= 0) {
             r->done += (size_t)n;
         } else if (errno == EAGAIN) {
@@ -541,7 +503,7 @@ static Value write_whole(Proc *p, Value *args, int flags)
     if (!r)
         return VALUE_THROWN;
     r->flags = O_WRONLY | O_CREAT | flags;
-    if (!take_data(p, r, args[1])) {
+    if (!nosi_payload_take(p, &r->out, args[1])) {
         destroy(&r->io);
         return VALUE_THROWN;
     }
@@ -935,7 +897,7 @@ Value nosi_file_write(Proc *p, Value *args)
     FileReq *r = handle_req(p, args[0], work_write, finish_int);
     if (!r)
         return VALUE_THROWN;
-    if (!take_data(p, r, args[1])) {
+    if (!nosi_payload_take(p, &r->out, args[1])) {
         destroy(&r->io);
         return VALUE_THROWN;
     }
@@ -969,20 +931,6 @@ static void take_read_ahead(FileReq *r, size_t n)
     f->pos += n;
 }
 
-/* How many of the first n bytes are whole characters: an incomplete one at the end does not count.
- */
-static size_t whole_chars(const char *s, size_t n)
-{
-    for (size_t back = 1; back <= 3 && back <= n; back++) {
-        unsigned char c = (unsigned char)s[n - back];
-        if ((c & 0xC0) == 0x80)
-            continue;
-        size_t need = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
-        return need > back ? n - back : n;
-    }
-    return n;
-}
-
 static IoStep work_read(IoReq *io)
 {
     FileReq *r = (FileReq *)io;
@@ -1001,7 +949,7 @@ static IoStep work_read(IoReq *io)
     for (;;) {
         // What a text ends with may be half a character: read on until there is a whole one, give
         // the rest back later.
-        size_t got_chars = r->want_bytes ? r->len : whole_chars(r->blob->bytes, r->len);
+        size_t got_chars = r->want_bytes ? r->len : nosi_whole_chars(r->blob->bytes, r->len);
         if (at_end || r->len >= want ? got_chars > 0 || at_end : f->can_wait && got_chars > 0)
             break;
         size_t more = r->len < want ? want - r->len : 1;
@@ -1022,7 +970,7 @@ static IoStep work_read(IoReq *io)
         f->pos += (size_t)got;
     }
     if (!r->want_bytes && !at_end) {
-        size_t keep = whole_chars(r->blob->bytes, r->len), tail = r->len - keep;
+        size_t keep = nosi_whole_chars(r->blob->bytes, r->len), tail = r->len - keep;
         if (tail && f->start == f->end) { // comes from the descriptor: becomes read-ahead
             if (!f->buf) {
                 f->cap = CHUNK;

@@ -47,7 +47,7 @@ static void unlink_owner(IoResource *r)
 static void run_close(LoopTask *t)
 {
     IoResource *r = NOS_CONTAINER_OF(t, IoResource, task);
-    Sched *held = r->holds ? nosi_loop_sched(r->loop) : NULL;
+    Sched *held = r->held ? nosi_loop_sched(r->loop) : NULL;
     r->close(r);
     if (held)
         nosi_io_end(held);
@@ -59,8 +59,10 @@ static bool mark_locked(IoResource *r)
     if (r->closing)
         return false;
     r->closing = true;
-    nosi_handle_remove(r->handle, r->kind);
-    unlink_owner(r);
+    if (r->handle) {
+        nosi_handle_remove(r->handle, r->kind);
+        unlink_owner(r);
+    }
     *r->loop_prev = r->loop_next;
     if (r->loop_next)
         r->loop_next->loop_prev = r->loop_prev;
@@ -73,7 +75,7 @@ static void close_marked(IoResource *r)
     nosi_loop_count(r->loop, -1);
     r->task.run = run_close;
     if (!nosi_loop_post(r->loop, &r->task)) {
-        if (r->holds)
+        if (r->held)
             nosi_io_end(nosi_loop_sched(r->loop));
         nosi_resource_drop(r);
     }
@@ -135,27 +137,39 @@ bool nosi_resource_close_wait(Proc *p, int64_t handle, HandleKind kind, Value *r
 /* ---- the table --------------------------------------------------------------------------------
  */
 
-int64_t nosi_resource_open(Proc *p, IoResource *r)
+void nosi_resource_init(IoResource *r, IoLoop *l)
 {
-    // The table's, and one for us: r may be closed as soon as somebody can find it.
-    atomic_init(&r->refs, 2);
-    nosi_loop_retain(r->loop);
-    nosi_loop_count(r->loop, 1);
-    nosi_proc_extra(p)->io_owner = true;
-    if (r->holds)
-        nosi_io_begin(p->sched);
+    atomic_init(&r->refs, 1);
+    r->loop = l;
+    nosi_loop_retain(l);
+    nosi_loop_count(l, 1);
+    IoResource **head = nosi_loop_resources(l);
     pthread_mutex_lock(&mutex);
-    r->closing = false;
-    link_owner(r, p->serial);
-    IoResource **head = nosi_loop_resources(r->loop);
     r->loop_next = *head;
     r->loop_prev = head;
     if (*head)
         (*head)->loop_prev = &r->loop_next;
     *head = r;
-    int64_t handle = r->handle = nosi_handle_add(r->kind, r);
     pthread_mutex_unlock(&mutex);
-    nosi_resource_drop(r);
+}
+
+int64_t nosi_resource_open(Proc *p, IoResource *r)
+{
+    if (atomic_load_explicit(&r->refs, memory_order_relaxed) == 0) // nobody else's yet
+        nosi_resource_init(r, r->loop);
+    nosi_proc_extra(p)->io_owner = true;
+    pthread_mutex_lock(&mutex);
+    int64_t handle = nosi_handle_add(r->kind, r);
+    if (!r->closing) { // else its loop has ended: nobody will use it
+        r->handle = handle;
+        link_owner(r, p->serial);
+        r->held = r->holds;
+        if (r->held)
+            nosi_io_begin(p->sched);
+    } else {
+        nosi_handle_remove(handle, r->kind);
+    }
+    pthread_mutex_unlock(&mutex);
     return handle;
 }
 
@@ -198,7 +212,7 @@ void nosi_resource_give(IoResource *r, uint64_t serial)
     // leaves the table of processes, then looks at this.
     atomic_store_explicit(&any_given, true, memory_order_seq_cst);
     pthread_mutex_lock(&mutex);
-    if (!r->closing) {
+    if (!r->closing && r->handle) {
         unlink_owner(r);
         link_owner(r, serial);
     }

@@ -23,14 +23,18 @@ struct IoResource {
                                     // when the loop had ended before
     /* resource.c */
     _Atomic(uint32_t) refs;
-    bool closing;   // under the resource mutex
-    int64_t handle; // fixed
-    uint64_t owner; // serial; under the resource mutex, as are the links
-    LoopTask task;  // closes it
+    bool closing, held; // under the resource mutex
+    int64_t handle;     // 0: not open yet; likewise
+    uint64_t owner;     // serial; under the resource mutex, as are the links
+    LoopTask task;      // closes it
     IoResource *owner_next, *owner_prev, *loop_next, **loop_prev;
 };
 
-/* Makes r known, owned by p; gives the number. r->loop may be any loop of p's scheduler. */
+/* For what exists before it is opened: at home on l, closed with it, one reference (the table's).
+ */
+void nosi_resource_init(IoResource *r, IoLoop *l);
+/* Makes r known, owned by p; gives the number. Without nosi_resource_init before, its home is
+ * r->loop, any loop of p's scheduler. */
 int64_t nosi_resource_open(Proc *p, IoResource *r);
 /* A reference more, or NULL: not open, another kind, or of another VM. */
 IoResource *nosi_resource_get(int64_t handle, HandleKind kind);
@@ -38,7 +42,7 @@ void nosi_resource_retain(IoResource *r); // for whoever has a reference already
 void nosi_resource_drop(IoResource *r);   // takes one reference; NULL is fine
 /* Begins to close; false: not open. Any thread. */
 bool nosi_resource_close(int64_t handle, HandleKind kind);
-/* The same for a resource one has a reference of. */
+/* The same for a resource one has a reference of, open or only initialised. */
 bool nosi_resource_end(IoResource *r);
 /* What a native `close` does: p goes on when the resource is closed. *result is what the native
  * returns. False: not open, nothing happened. */

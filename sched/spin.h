@@ -36,6 +36,11 @@ static inline void spin_lock(Spin *l)
     }
 }
 
+static inline bool spin_try(Spin *l)
+{
+    return !atomic_exchange_explicit(&l->held, 1, memory_order_acquire); // as in spin_lock
+}
+
 static inline void spin_unlock(Spin *l)
 {
     atomic_store_explicit(&l->held, 0, memory_order_release);

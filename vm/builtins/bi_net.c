@@ -1,0 +1,49 @@
+/* bi_net.c -- Tcp, Udp and Dns: io/ does the work. */
+#include "vm/builtins/bi.h"
+
+#include "io/dns.h"
+#include "io/tcp.h"
+#include "io/udp.h"
+
+#define IO_NATIVE(name)                        \
+    Value nosi_bi_##name(Proc *p, Value *args) \
+    {                                          \
+        return nosi_##name(p, args);           \
+    }
+IO_NATIVE(tcp_listen)
+IO_NATIVE(tcp_listen_on)
+IO_NATIVE(tcp_listen_unix)
+IO_NATIVE(tcp_accept)
+IO_NATIVE(tcp_accept_until)
+IO_NATIVE(tcp_connect)
+IO_NATIVE(tcp_connect_until)
+IO_NATIVE(tcp_connect_unix)
+IO_NATIVE(tcp_read)
+IO_NATIVE(tcp_read_until)
+IO_NATIVE(tcp_read_bytes)
+IO_NATIVE(tcp_read_bytes_until)
+IO_NATIVE(tcp_read_line)
+IO_NATIVE(tcp_read_line_until)
+IO_NATIVE(tcp_read_exactly)
+IO_NATIVE(tcp_read_exactly_until)
+IO_NATIVE(tcp_write)
+IO_NATIVE(tcp_write_until)
+IO_NATIVE(tcp_shutdown)
+IO_NATIVE(tcp_close)
+IO_NATIVE(tcp_port)
+IO_NATIVE(tcp_local)
+IO_NATIVE(tcp_peer)
+IO_NATIVE(tcp_set_no_delay)
+IO_NATIVE(tcp_set_keep_alive)
+IO_NATIVE(tcp_give)
+IO_NATIVE(udp_bind)
+IO_NATIVE(udp_bind_on)
+IO_NATIVE(udp_send)
+IO_NATIVE(udp_recv)
+IO_NATIVE(udp_recv_until)
+IO_NATIVE(udp_recv_bytes)
+IO_NATIVE(udp_recv_bytes_until)
+IO_NATIVE(udp_port)
+IO_NATIVE(udp_close)
+IO_NATIVE(dns_lookup)
+IO_NATIVE(dns_lookup_until)
