@@ -18,7 +18,10 @@
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
 
-enum { BACKLOG = 4096 }; // the system's limit counts if it is lower
+enum {
+    BACKLOG = 4096, // the system's limit counts if it is lower
+    PAIR_WORDS = 3,
+};
 
 const StreamErrors nosi_tcp_errors = {IO_ERR_TCP_TIMEOUT, IO_ERR_TCP_CLOSED, IO_ERR_TCP_END,
                                       IO_ERR_TCP_OTHER};
@@ -95,18 +98,19 @@ Value nosi_address_value(Proc *p, const struct sockaddr *sa)
     const Address *a = (const Address *)(const void *)sa;
     char text[INET6_ADDRSTRLEN] = "";
     const char *host = text;
-    Value items[2], v;
+    Value name = VALUE_NIL;
     if (sa->sa_family == AF_INET)
         inet_ntop(AF_INET, &a->in.sin_addr, text, sizeof text);
     else if (sa->sa_family == AF_INET6)
         inet_ntop(AF_INET6, &a->in6.sin6_addr, text, sizeof text);
     else if (sa->sa_family == AF_UNIX)
         host = a->un.sun_path;
-    items[1] = value_small(port_of(a));
-    if (!nosi_string_lossy(&p->heap, host, strlen(host), &items[0]) ||
-        !nosi_tuple_new(&p->heap, items, 2, &v))
-        return nosi_out_of_memory(p);
-    return v;
+    ROOT(&p->heap, name);
+    bool ok = nosi_string_lossy(&p->heap, host, strlen(host), &name) &&
+              nosi_heap_reserve(&p->heap, PAIR_WORDS);
+    UNROOT(&p->heap);
+    return ok ? nosi_tuple_nogc(&p->heap, (Value[]){name, value_small(port_of(a))}, 2)
+              : nosi_out_of_memory(p);
 }
 
 typedef int AddressOf(int fd, struct sockaddr *to, socklen_t *n);

@@ -14,7 +14,7 @@
 #include "vm/data/record.h"
 #include "vm/util/alloc.h"
 
-enum { MAX_DATAGRAM = 65536 };
+enum { MAX_DATAGRAM = 65536, TRIPLE_WORDS = 4 };
 
 static Value throw_os(Proc *p, int err)
 {
@@ -107,7 +107,7 @@ static Value finish_recv(Proc *p, IoOp *op)
 {
     RecvOp *o = (RecvOp *)op;
     Heap *h = &p->heap;
-    Value data, from, v = VALUE_UNIT;
+    Value data, from;
     if (op->reason == OP_TIMEOUT)
         return nosi_io_throw(p, IO_ERR_TCP_TIMEOUT, "");
     if (o->io.err == ECANCELED)
@@ -119,11 +119,18 @@ static Value finish_recv(Proc *p, IoOp *op)
         return data;
     ROOT(h, data);
     from = nosi_address_value(p, (struct sockaddr *)&o->from);
+    bool ok = true;
+    if (!value_is_thrown(from)) {
+        ROOT(h, from);
+        ok = nosi_heap_reserve(h, TRIPLE_WORDS);
+        UNROOT(h);
+    }
     UNROOT(h);
     if (value_is_thrown(from))
         return from;
-    Value items[3] = {data, nosi_tuple_get(from, 0), nosi_tuple_get(from, 1)};
-    return nosi_tuple_new(h, items, 3, &v) ? v : nosi_out_of_memory(p);
+    if (!ok)
+        return nosi_out_of_memory(p);
+    return nosi_tuple_nogc(h, (Value[]){data, nosi_tuple_get(from, 0), nosi_tuple_get(from, 1)}, 3);
 }
 
 static void destroy_recv(IoOp *op)
