@@ -2,7 +2,6 @@
 #include "io/fd.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "vm/util/alloc.h"
@@ -43,22 +42,31 @@ static void fail_all(IoFd *f, FdSide side)
 static void close_fd(IoResource *r)
 {
     IoFd *f = (IoFd *)r;
-    uint32_t mine = 1;
     f->closed = true;
     fail_all(f, FD_IN);
     fail_all(f, FD_OUT);
-    if (f->polled) {
+    if (f->polled)
         uv_close((uv_handle_t *)&f->poll, poll_closed); // drops the reference of watch
-        mine = 2;
-    }
-    // Acquire: no number leads to it any more, so if nobody else is here now, nobody will be.
-    if (atomic_load_explicit(&r->refs, memory_order_acquire) == mine) {
-        close(f->fd);
-        f->fd = -1;
-    } else if (f->is_socket) { // in use by another worker: the peer hears of it now
-        shutdown(f->fd, SHUT_RDWR);
-    }
+    // Nobody is in the middle of an attempt, on whatever worker, and the next ones see that it is
+    // gone.
+    spin_lock(&f->side[FD_IN].lock);
+    spin_lock(&f->side[FD_OUT].lock);
+    close(f->fd);
+    f->fd = -1;
+    spin_unlock(&f->side[FD_OUT].lock);
+    spin_unlock(&f->side[FD_IN].lock);
     nosi_resource_drop(r);
+}
+
+int nosi_fd_lock(IoFd *f)
+{
+    spin_lock(&f->side[FD_OUT].lock);
+    return f->fd;
+}
+
+void nosi_fd_unlock(IoFd *f)
+{
+    spin_unlock(&f->side[FD_OUT].lock);
 }
 
 void nosi_fd_init(IoFd *f, HandleKind kind, IoLoop *l, int fd)
@@ -99,12 +107,22 @@ static void update_watch(IoFd *f)
     }
 }
 
+/* Under the lock of its side. */
+static bool attempt(IoFd *f, FdQueue *q, FdOp *op)
+{
+    if (f->fd < 0) {
+        op->err = ECANCELED;
+        return true;
+    }
+    return !q->torn && op->attempt(op);
+}
+
 static void run_queue(IoFd *f, FdSide side)
 {
     FdQueue *q = &f->side[side];
     for (FdOp *op; (op = q->first);) {
         spin_lock(&q->lock);
-        bool finished = !q->torn && op->attempt(op);
+        bool finished = attempt(f, q, op);
         spin_unlock(&q->lock);
         if (!finished)
             return;
@@ -151,9 +169,9 @@ void nosi_fd_watch_end(IoFd *f)
     update_watch(f);
 }
 
-bool nosi_fd_watch_connect(IoFd *f)
+bool nosi_fd_watch(IoFd *f, int events)
 {
-    return watch(f, UV_WRITABLE);
+    return watch(f, events);
 }
 
 /* ---- operations -------------------------------------------------------------------------------
@@ -222,7 +240,7 @@ Value nosi_fd_run(Proc *p, FdOp *op, IoFd *f, FdSide side, int64_t timeout_ms)
     bool finished = false;
     if (atomic_load_explicit(&q->n, memory_order_relaxed) == 0 && spin_try(&q->lock)) {
         op->direct = true;
-        finished = !q->torn && op->attempt(op);
+        finished = attempt(f, q, op);
         op->direct = false;
         if (!finished) {
             q->torn = q->torn || op->partial;

@@ -38,7 +38,7 @@ typedef struct FdQueue {
 
 struct IoFd {
     IoResource res;
-    int fd; // owned
+    int fd; // owned; -1: closed. Changes under the locks of both sides
     bool is_socket;
     FdQueue side[2];
     bool dry; // under the lock of FD_IN: nothing to read until the loop says so; attempts may rely
@@ -47,7 +47,7 @@ struct IoFd {
     bool polled, closed; // `poll` is open; res.close was called
     int armed;           // UV_READABLE | UV_WRITABLE
     uv_poll_t poll;
-    void (*on_event)(IoFd *f); // instead of the queues, or NULL: a connection being made
+    void (*on_event)(IoFd *f); // instead of the queues, or NULL
     void *event_data;
     void (*drop)(IoFd *f); // any thread: frees what the kind keeps, before f itself goes; or NULL
 };
@@ -61,9 +61,14 @@ void nosi_fd_init(IoFd *f, HandleKind kind, IoLoop *l, int fd);
 Value nosi_fd_run(Proc *p, FdOp *op, IoFd *f, FdSide side, int64_t timeout_ms);
 void nosi_fd_op_end(FdOp *op); // of destroy: drops the descriptor and frees op
 
-/* Loop's thread: calls f->on_event when it can be written, until nosi_fd_watch_end. False: out of
- * memory or the like. */
-bool nosi_fd_watch_connect(IoFd *f);
+/* For a system call on it: the descriptor, -1 when it is closed. It stays open until
+ * nosi_fd_unlock. */
+int nosi_fd_lock(IoFd *f);
+void nosi_fd_unlock(IoFd *f);
+
+/* Loop's thread: calls f->on_event, which is set, at those events (UV_READABLE | UV_WRITABLE) until
+ * nosi_fd_watch_end. False: out of memory or the like. */
+bool nosi_fd_watch(IoFd *f, int events);
 void nosi_fd_watch_end(IoFd *f);
 
 #endif

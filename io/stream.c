@@ -32,6 +32,7 @@ typedef struct StreamOp {
     /* writing */
     Payload out;
     size_t done;
+    bool count;
 } StreamOp;
 
 static _Thread_local char scratch[SCRATCH];
@@ -324,10 +325,10 @@ static Value finish_write(Proc *p, IoOp *op)
     if (op->reason == OP_TIMEOUT || o->io.err)
         return throw_failure(p, o);
     nosi_charge(p, (int32_t)NOS_MIN(o->out.n / 1000, 1000));
-    return value_small((int64_t)o->out.n);
+    return o->count ? value_small((int64_t)o->out.n) : VALUE_UNIT;
 }
 
-Value nosi_stream_write(Proc *p, Stream *s, Value data, int64_t timeout_ms,
+Value nosi_stream_write(Proc *p, Stream *s, Value data, bool count, int64_t timeout_ms,
                         const StreamErrors *errors)
 {
     StreamOp *o = new_op(attempt_write, finish_write, errors);
@@ -335,5 +336,6 @@ Value nosi_stream_write(Proc *p, Stream *s, Value data, int64_t timeout_ms,
         nosi_free(o);
         return VALUE_THROWN;
     }
+    o->count = count;
     return nosi_fd_run(p, &o->io, &s->fd, FD_OUT, timeout_ms);
 }

@@ -122,8 +122,11 @@ static Value address(Proc *p, Value handle, AddressOf *get, bool listener, bool 
     socklen_t n = sizeof a - 1; // what it writes into stays terminated
     if (!f)
         return VALUE_THROWN;
-    int err = get(f->fd, &a.sa, &n) == 0 ? 0 : errno;
+    int fd = nosi_fd_lock(f), err = get(fd, &a.sa, &n) == 0 ? 0 : errno;
+    nosi_fd_unlock(f);
     nosi_resource_drop(&f->res);
+    if (err == EBADF)
+        return nosi_io_throw(p, IO_ERR_TCP_CLOSED, "");
     if (err)
         return throw_os(p, IO_ERR_TCP_OTHER, err);
     return port_only ? value_small(port_of(&a)) : nosi_address_value(p, &a.sa);
@@ -366,7 +369,7 @@ static void on_connect_event(IoFd *f)
         o->err = errno;
     if (!o->err && getpeername(f->fd, &a.sa, &n_addr) != 0) {
         o->err = errno;
-        if (o->err == ENOTCONN && nosi_fd_watch_connect(f)) // too early
+        if (o->err == ENOTCONN && nosi_fd_watch(f, UV_WRITABLE)) // too early
             return;
     }
     if (o->err) {
@@ -401,7 +404,7 @@ static void attempt_connect(ConnectOp *o, const struct sockaddr *sa, socklen_t n
     if (!connected) {
         o->stream->fd.on_event = on_connect_event;
         o->stream->fd.event_data = o;
-        if (!nosi_fd_watch_connect(&o->stream->fd)) {
+        if (!nosi_fd_watch(&o->stream->fd, UV_WRITABLE)) {
             o->err = ENOMEM;
             end_attempt(o);
         }
@@ -595,7 +598,7 @@ static Value write_with(Proc *p, Value *args, int64_t timeout_ms)
     IoFd *f = fd_arg(p, args[0], true, false);
     if (!f)
         return VALUE_THROWN;
-    Value v = nosi_stream_write(p, (Stream *)f, args[1], timeout_ms, &nosi_tcp_errors);
+    Value v = nosi_stream_write(p, (Stream *)f, args[1], true, timeout_ms, &nosi_tcp_errors);
     nosi_resource_drop(&f->res);
     return v;
 }
@@ -616,8 +619,11 @@ static Value apply(Proc *p, Value handle, int (*call)(int fd, int64_t arg), int6
     IoFd *f = fd_arg(p, handle, true, false);
     if (!f)
         return VALUE_THROWN;
-    int err = call(f->fd, arg) == 0 ? 0 : errno;
+    int fd = nosi_fd_lock(f), err = call(fd, arg) == 0 ? 0 : errno;
+    nosi_fd_unlock(f);
     nosi_resource_drop(&f->res);
+    if (err == EBADF)
+        return nosi_io_throw(p, IO_ERR_TCP_CLOSED, "");
     return err ? throw_os(p, IO_ERR_TCP_OTHER, err) : VALUE_UNIT;
 }
 

@@ -29,8 +29,8 @@ Value nosi_stream_read(Proc *p, Stream *s, ReadMode mode, int64_t n, bool want_b
                        int64_t timeout_ms, const StreamErrors *errors);
 /* READ_LINE with its end, "eof" at the end. */
 Value nosi_stream_read_line(Proc *p, Stream *s, int64_t timeout_ms, const StreamErrors *errors);
-/* Everything; the number of bytes. */
-Value nosi_stream_write(Proc *p, Stream *s, Value data, int64_t timeout_ms,
+/* Everything; the number of bytes, or without `count` (). */
+Value nosi_stream_write(Proc *p, Stream *s, Value data, bool count, int64_t timeout_ms,
                         const StreamErrors *errors);
 
 Value nosi_tcp_listen(Proc *p, Value *args);        // port

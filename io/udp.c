@@ -194,11 +194,11 @@ typedef struct SendOp {
     int err, dns_err;
 } SendOp;
 
-static void send_to(SendOp *o, const struct addrinfo *a)
+static void send_to(SendOp *o, int fd, const struct addrinfo *a)
 {
     ssize_t n;
     do
-        n = sendto(o->fd->fd, o->out.data, o->out.n, MSG_NOSIGNAL, a->ai_addr, a->ai_addrlen);
+        n = sendto(fd, o->out.data, o->out.n, MSG_NOSIGNAL, a->ai_addr, a->ai_addrlen);
     while (n < 0 && (errno == EINTR || errno == ECONNREFUSED)); // as in attempt_recv
     if (n < 0 && errno != EAGAIN) // the queue of the interface is full: lost, as on the way
         o->err = errno;
@@ -209,16 +209,19 @@ static void send_to_one(SendOp *o, const struct addrinfo *list)
 {
     struct sockaddr_storage own;
     socklen_t n = sizeof own;
-    if (getsockname(o->fd->fd, (struct sockaddr *)&own, &n) != 0) {
-        o->err = errno;
-        return;
+    int fd = nosi_fd_lock(o->fd);
+    o->err = EAFNOSUPPORT;
+    if (getsockname(fd, (struct sockaddr *)&own, &n) != 0) {
+        o->err = errno == EBADF ? ECANCELED : errno;
+        list = NULL;
     }
     for (; list; list = list->ai_next)
         if (list->ai_family == own.ss_family) {
-            send_to(o, list);
-            return;
+            o->err = 0;
+            send_to(o, fd, list);
+            break;
         }
-    o->err = EAFNOSUPPORT;
+    nosi_fd_unlock(o->fd);
 }
 
 static void on_resolved(void *ctx, int status, struct addrinfo *list)
@@ -251,6 +254,8 @@ static Value finish_send(Proc *p, IoOp *op)
     SendOp *o = (SendOp *)op;
     if (o->dns_err)
         return nosi_throw_kind(p, "tcp_error", "%s: %s", uv_strerror(o->dns_err), o->host);
+    if (o->err == ECANCELED)
+        return nosi_io_throw(p, IO_ERR_TCP_CLOSED, "");
     return o->err ? throw_os(p, o->err) : value_small((int64_t)o->out.n);
 }
 
@@ -300,7 +305,8 @@ Value nosi_udp_port(Proc *p, Value *args)
     IoFd *f = socket_arg(p, args[0]);
     if (!f)
         return VALUE_THROWN;
-    getsockname(f->fd, (struct sockaddr *)&a, &n);
+    getsockname(nosi_fd_lock(f), (struct sockaddr *)&a, &n);
+    nosi_fd_unlock(f);
     nosi_resource_drop(&f->res);
     return value_small(ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
                                                      : ((struct sockaddr_in *)&a)->sin_port));

@@ -1,7 +1,8 @@
-/* bi_net.c -- Tcp, Udp and Dns: io/ does the work. */
+/* bi_net.c -- Tcp, Udp, Dns and Exec: io/ does the work. */
 #include "vm/builtins/bi.h"
 
 #include "io/dns.h"
+#include "io/exec.h"
 #include "io/tcp.h"
 #include "io/udp.h"
 
@@ -47,3 +48,19 @@ IO_NATIVE(udp_port)
 IO_NATIVE(udp_close)
 IO_NATIVE(dns_lookup)
 IO_NATIVE(dns_lookup_until)
+IO_NATIVE(exec_run)
+IO_NATIVE(exec_start)
+IO_NATIVE(exec_start_in)
+IO_NATIVE(exec_read)
+IO_NATIVE(exec_read_line)
+IO_NATIVE(exec_read_error_line)
+IO_NATIVE(exec_next_line)
+IO_NATIVE(exec_next_line_until)
+IO_NATIVE(exec_next_error_line)
+IO_NATIVE(exec_write)
+IO_NATIVE(exec_close_stdin)
+IO_NATIVE(exec_wait)
+IO_NATIVE(exec_wait_until)
+IO_NATIVE(exec_kill)
+IO_NATIVE(exec_signal)
+IO_NATIVE(exec_pid)

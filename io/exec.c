@@ -1,0 +1,651 @@
+/* exec.c -- see exec.h. A child belongs to the loop that started it, which also learns of its end:
+ * libuv collects it, so there are no zombies. Its pipes are streams (tcp.h). Closing a child that
+ * still runs kills it; what remains of it goes when it has ended. */
+#define _GNU_SOURCE // pipe2
+#include "io/exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/payload.h"
+#include "io/tcp.h"
+#include "vm/data/list.h"
+#include "vm/data/record.h"
+#include "vm/data/string.h"
+#include "vm/util/alloc.h"
+#include "vm/util/vec.h"
+
+enum { STREAMS = 3, RESULT_WORDS = 4, CHUNK = 16 << 10 };
+
+typedef struct WaitOp WaitOp;
+typedef struct RunOp RunOp;
+
+typedef struct Child {
+    IoResource res;
+    Stream *stream[STREAMS]; // our ends of stdin, stdout, stderr; retained
+    int pid;                 // fixed
+    /* loop's thread */
+    uv_process_t uv;
+    bool exited;
+    int status; // exit status; -1: ended by a signal
+    WaitOp *waiting;
+    RunOp *run; // collects the output, or NULL
+} Child;
+
+static const StreamErrors errors = {IO_ERR_TIMEOUT, IO_ERR_INVALID_HANDLE, IO_ERR_OTHER,
+                                    IO_ERR_OTHER};
+
+static void run_progress(RunOp *o);
+
+/* ---- waiting ----------------------------------------------------------------------------------
+ */
+
+struct WaitOp {
+    IoOp op;
+    Child *child; // retained
+    WaitOp *next;
+    bool closed; // meanwhile
+    int signal;  // instead of waiting: send it
+    int status;
+};
+
+static void wait_destroy(IoOp *op)
+{
+    WaitOp *o = (WaitOp *)op;
+    nosi_resource_drop(&o->child->res);
+    nosi_free(o);
+}
+
+static void wait_cancel(IoOp *op)
+{
+    WaitOp *o = (WaitOp *)op;
+    for (WaitOp **at = &o->child->waiting; *at; at = &(*at)->next)
+        if (*at == o) {
+            *at = o->next;
+            break;
+        }
+    nosi_op_done(op);
+}
+
+static void wake_waiting(Child *c, bool closed)
+{
+    WaitOp *o = c->waiting;
+    c->waiting = NULL;
+    for (WaitOp *next; o; o = next) {
+        next = o->next;
+        o->closed = closed;
+        o->status = c->status;
+        nosi_op_done(&o->op);
+    }
+}
+
+static void wait_start(IoOp *op)
+{
+    WaitOp *o = (WaitOp *)op;
+    o->status = o->child->status;
+    if (o->child->exited) {
+        nosi_op_done(op);
+        return;
+    }
+    o->next = o->child->waiting;
+    o->child->waiting = o;
+}
+
+static Value wait_finish(Proc *p, IoOp *op)
+{
+    WaitOp *o = (WaitOp *)op;
+    if (op->reason == OP_TIMEOUT)
+        return nosi_io_throw(p, IO_ERR_TIMEOUT, "");
+    if (o->closed)
+        return nosi_io_throw(p, IO_ERR_INVALID_HANDLE, "");
+    nosi_resource_end(&o->child->res); // the number is free with that
+    return value_small(o->status);
+}
+
+/* ---- children ---------------------------------------------------------------------------------
+ */
+
+static void destroy_child(IoResource *r)
+{
+    Child *c = (Child *)r;
+    for (int i = 0; i < STREAMS; i++)
+        if (c->stream[i])
+            nosi_resource_drop(&c->stream[i]->fd.res);
+    nosi_free(c);
+}
+
+static void process_closed(uv_handle_t *h)
+{
+    nosi_resource_drop(&((Child *)h->data)->res);
+}
+
+static void on_exit_of(uv_process_t *uv, int64_t status, int signal)
+{
+    Child *c = uv->data;
+    c->exited = true;
+    c->status = signal ? -1 : (int)status;
+    nosi_resource_retain(&c->res);
+    wake_waiting(c, false);
+    if (c->run)
+        run_progress(c->run);
+    uv_close((uv_handle_t *)&c->uv, process_closed);
+    nosi_resource_drop(&c->res);
+}
+
+static void close_child(IoResource *r)
+{
+    Child *c = (Child *)r;
+    wake_waiting(c, true);
+    for (int i = 0; i < STREAMS; i++)
+        if (c->stream[i])
+            nosi_resource_end(&c->stream[i]->fd.res);
+    if (!c->exited && c->pid)
+        uv_process_kill(&c->uv, SIGKILL); // and on_exit_of comes
+    nosi_resource_drop(r);
+}
+
+/* Pipes for the three streams: ours do not block. False with errno. */
+static bool open_pipes(int ours[STREAMS], int theirs[STREAMS])
+{
+    for (int i = 0; i < STREAMS; i++)
+        ours[i] = theirs[i] = -1;
+    for (int i = 0; i < STREAMS; i++) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0)
+            return false;
+        ours[i] = ends[i == 0]; // we write what it reads
+        theirs[i] = ends[i != 0];
+        if (fcntl(ours[i], F_SETFL, O_NONBLOCK) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void close_all(const int fd[STREAMS])
+{
+    for (int i = 0; i < STREAMS; i++)
+        if (fd[i] >= 0)
+            close(fd[i]);
+}
+
+typedef struct Command {
+    VEC(char *) argv;
+    VEC(char *) env; // empty: ours
+    char *dir;       // or NULL
+} Command;
+
+static void free_command(Command *c)
+{
+    VEC_EACH (char *, s, &c->argv)
+        nosi_free(*s);
+    VEC_EACH (char *, s, &c->env)
+        nosi_free(*s);
+    vec_free(&c->argv);
+    vec_free(&c->env);
+    nosi_free(c->dir);
+}
+
+/* Starts it; NULL after raising. Gives a reference besides that of the table; not open yet. */
+static Child *spawn_child(Proc *p, Command *cmd)
+{
+    int ours[STREAMS], theirs[STREAMS];
+    IoLoop *l = nosi_loop_here();
+    if (!open_pipes(ours, theirs)) {
+        int err = errno;
+        close_all(ours);
+        close_all(theirs);
+        nosi_io_throw_os(p, err, NULL);
+        return NULL;
+    }
+    Child *c = nosi_calloc(1, sizeof *c);
+    c->res.kind = HANDLE_PROCESS;
+    c->res.close = close_child;
+    c->res.destroy = destroy_child;
+    nosi_resource_init(&c->res, l);
+    nosi_resource_retain(&c->res); // ours
+    nosi_resource_retain(&c->res); // libuv's
+    c->uv.data = c;
+    uv_stdio_container_t stdio[STREAMS];
+    for (int i = 0; i < STREAMS; i++) {
+        stdio[i].flags = UV_INHERIT_FD;
+        stdio[i].data.fd = theirs[i];
+    }
+    uv_process_options_t o = {
+        .exit_cb = on_exit_of,
+        .file = cmd->argv.at[0],
+        .args = cmd->argv.at,
+        .env = cmd->env.n ? cmd->env.at : NULL,
+        .cwd = cmd->dir,
+        .stdio = stdio,
+        .stdio_count = STREAMS,
+    };
+    int err = uv_spawn(nosi_loop_uv(l), &c->uv, &o);
+    close_all(theirs);
+    if (err) {
+        close_all(ours);
+        c->exited = true;
+        uv_close((uv_handle_t *)&c->uv, process_closed);
+        nosi_resource_end(&c->res);
+        nosi_resource_drop(&c->res);
+        nosi_io_throw_os(p, -err, cmd->argv.at[0]);
+        return NULL;
+    }
+    c->pid = uv_process_get_pid(&c->uv);
+    for (int i = 0; i < STREAMS; i++) {
+        c->stream[i] = nosi_stream_new(HANDLE_PROCESS, l, ours[i]);
+        nosi_resource_retain(&c->stream[i]->fd.res);
+    }
+    return c;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------
+ */
+
+static bool add_arg(Proc *p, Command *c, Value v)
+{
+    char *s = nosi_cstr_arg(p, v, "argument");
+    if (s)
+        vec_push(&c->argv, s);
+    return s != NULL;
+}
+
+/* False after raising. */
+static bool command_args(Proc *p, Command *c, Value program, Value args)
+{
+    *c = (Command){0};
+    bool ok = add_arg(p, c, program);
+    for (; ok && value_is_cons(args); args = value_tail(args))
+        ok = add_arg(p, c, value_head(args));
+    vec_push(&c->argv, NULL);
+    return ok;
+}
+
+/* Our environment with some names set. */
+static bool set_environment(Proc *p, Command *c, Value pairs)
+{
+    extern char **environ;
+    if (!value_is_cons(pairs))
+        return true;
+    for (char **e = environ; *e; e++)
+        vec_push(&c->env, nosi_strdup(*e));
+    for (; value_is_cons(pairs); pairs = value_tail(pairs)) {
+        Value pair = value_head(pairs);
+        char *name = nosi_cstr_arg(p, nosi_tuple_get(pair, 0), "name");
+        char *value = name ? nosi_cstr_arg(p, nosi_tuple_get(pair, 1), "value") : NULL;
+        if (!value) {
+            nosi_free(name);
+            return false;
+        }
+        StrBuf s = {0};
+        nosi_strbuf_printf(&s, "%s=%s", name, value);
+        size_t n = strlen(name) + 1;
+        uint32_t at = 0;
+        while (at < c->env.n && strncmp(c->env.at[at], nosi_strbuf_cstr(&s), n) != 0)
+            at++;
+        if (at == c->env.n)
+            vec_push(&c->env, NULL);
+        nosi_free(c->env.at[at]);
+        c->env.at[at] = s.s;
+        nosi_free(name);
+        nosi_free(value);
+    }
+    vec_push(&c->env, NULL);
+    return true;
+}
+
+static Child *child_arg(Proc *p, Value v)
+{
+    if (!value_is_int(v)) {
+        nosi_type_error(p, "Int", v);
+        return NULL;
+    }
+    IoResource *r = nosi_resource_get(value_int(v), HANDLE_PROCESS);
+    if (!r)
+        nosi_io_throw(p, IO_ERR_INVALID_HANDLE, "");
+    return (Child *)r;
+}
+
+/* ---- run: everything at once -------------------------------------------------------------------
+ */
+
+struct RunOp {
+    IoOp op;
+    Child *child; // retained
+    Payload in;
+    size_t written;
+    struct Output {
+        char *s; // owned
+        size_t n, cap;
+        bool at_end;
+    } out[2]; // stdout, stderr
+};
+
+static void run_end(RunOp *o)
+{
+    Child *c = o->child;
+    c->run = NULL;
+    for (int i = 0; i < STREAMS; i++)
+        c->stream[i]->fd.on_event = NULL;
+    nosi_resource_end(&c->res);
+    nosi_op_done(&o->op);
+}
+
+static void run_progress(RunOp *o)
+{
+    if (o->child->exited && o->out[0].at_end && o->out[1].at_end)
+        run_end(o);
+}
+
+static RunOp *run_of(IoFd *f)
+{
+    return f->event_data;
+}
+
+static void run_read(IoFd *f)
+{
+    RunOp *o = run_of(f);
+    struct Output *out = &o->out[f == &o->child->stream[2]->fd];
+    ssize_t n;
+    for (;;) {
+        if (out->n + CHUNK > out->cap) {
+            out->cap = NOS_MAX(out->cap * 2, 2 * CHUNK);
+            out->s = nosi_realloc(out->s, out->cap);
+        }
+        n = read(f->fd, out->s + out->n, out->cap - out->n);
+        if (n <= 0 && (n == 0 || errno != EINTR))
+            break;
+        out->n += n > 0 ? (size_t)n : 0;
+    }
+    if (n == 0 || errno != EAGAIN) {
+        out->at_end = true;
+        f->on_event = NULL;
+        nosi_resource_end(&f->res);
+        run_progress(o);
+    } else if (!nosi_fd_watch(f, UV_READABLE)) {
+        out->at_end = true;
+        run_progress(o);
+    }
+}
+
+static void run_write(IoFd *f)
+{
+    RunOp *o = run_of(f);
+    while (o->written < o->in.n) {
+        ssize_t n = write(f->fd, o->in.data + o->written, o->in.n - o->written);
+        if (n >= 0)
+            o->written += (size_t)n;
+        else if (errno == EAGAIN && nosi_fd_watch(f, UV_WRITABLE))
+            return;
+        else if (errno != EINTR)
+            break; // it does not want the rest
+    }
+    f->on_event = NULL;
+    nosi_resource_end(&f->res);
+}
+
+static void run_start(IoOp *op)
+{
+    RunOp *o = (RunOp *)op;
+    Child *c = o->child;
+    c->run = o;
+    for (int i = 0; i < STREAMS; i++) {
+        IoFd *f = &c->stream[i]->fd;
+        f->event_data = o;
+        f->on_event = i == 0 ? run_write : run_read;
+    }
+    nosi_resource_retain(&c->res);
+    run_write(&c->stream[0]->fd);
+    for (int i = 1; i < STREAMS; i++)
+        if (c->run == o)
+            run_read(&c->stream[i]->fd);
+    nosi_resource_drop(&c->res);
+}
+
+static void run_cancel(IoOp *op)
+{
+    run_end((RunOp *)op); // and with it the child
+}
+
+static Value run_finish(Proc *p, IoOp *op)
+{
+    RunOp *o = (RunOp *)op;
+    Heap *h = &p->heap;
+    Value out = VALUE_NIL, err = VALUE_NIL;
+    if (op->reason == OP_TIMEOUT)
+        return nosi_io_throw(p, IO_ERR_TIMEOUT, "");
+    ROOT(h, out);
+    ROOT(h, err);
+    bool ok = nosi_string_lossy(h, o->out[0].s, o->out[0].n, &out) &&
+              nosi_string_lossy(h, o->out[1].s, o->out[1].n, &err) &&
+              nosi_heap_reserve(h, RESULT_WORDS);
+    UNROOT(h);
+    UNROOT(h);
+    return ok ? nosi_tuple_nogc(h, (Value[]){value_small(o->child->status), out, err}, 3)
+              : nosi_out_of_memory(p);
+}
+
+static void run_destroy(IoOp *op)
+{
+    RunOp *o = (RunOp *)op;
+    nosi_resource_drop(&o->child->res);
+    nosi_payload_free(&o->in);
+    nosi_free(o->out[0].s);
+    nosi_free(o->out[1].s);
+    nosi_free(o);
+}
+
+Value nosi_exec_run(Proc *p, Value *args)
+{
+    Command cmd;
+    Child *c = command_args(p, &cmd, args[0], args[1]) ? spawn_child(p, &cmd) : NULL;
+    free_command(&cmd);
+    if (!c)
+        return VALUE_THROWN;
+    RunOp *o = nosi_calloc(1, sizeof *o);
+    o->op.finish = run_finish;
+    o->op.cancel = run_cancel;
+    o->op.destroy = run_destroy;
+    o->child = c; // the reference of spawn_child
+    if (!nosi_payload_take(p, &o->in, args[2])) {
+        nosi_resource_end(&c->res);
+        run_destroy(&o->op);
+        return VALUE_THROWN;
+    }
+    nosi_op_timeout(&o->op, value_is_int(args[3]) ? value_int(args[3]) : -1);
+    return nosi_op_start(p, &o->op, c->res.loop, run_start);
+}
+
+/* ---- a child with a number ---------------------------------------------------------------------
+ */
+
+static Value open_child(Proc *p, Command *cmd, bool ok)
+{
+    Child *c = ok ? spawn_child(p, cmd) : NULL;
+    free_command(cmd);
+    if (!c)
+        return VALUE_THROWN;
+    int64_t handle = nosi_resource_open(p, &c->res);
+    nosi_resource_drop(&c->res);
+    return value_small(handle);
+}
+
+Value nosi_exec_start(Proc *p, Value *args)
+{
+    Command cmd;
+    bool ok = command_args(p, &cmd, args[0], args[1]);
+    return open_child(p, &cmd, ok);
+}
+
+Value nosi_exec_start_in(Proc *p, Value *args)
+{
+    Command cmd;
+    bool ok = command_args(p, &cmd, args[0], args[1]);
+    if (ok) {
+        cmd.dir = nosi_cstr_arg(p, args[2], "path");
+        ok = cmd.dir && set_environment(p, &cmd, args[3]);
+    }
+    if (ok && !*cmd.dir) {
+        nosi_free(cmd.dir);
+        cmd.dir = NULL;
+    }
+    return open_child(p, &cmd, ok);
+}
+
+static Value from_child(Proc *p, Value handle, int stream, int64_t n, int64_t timeout_ms, int how)
+{
+    Child *c = child_arg(p, handle);
+    if (!c)
+        return VALUE_THROWN;
+    Stream *s = c->stream[stream];
+    Value v = how == READ_LINE   ? nosi_stream_read(p, s, READ_LINE, 0, false, timeout_ms, &errors)
+              : how == READ_SOME ? nosi_stream_read(p, s, READ_SOME, n, false, timeout_ms, &errors)
+                                 : nosi_stream_read_line(p, s, timeout_ms, &errors);
+    nosi_resource_drop(&c->res);
+    return v;
+}
+
+enum { WITH_LINE_END = READ_EXACTLY + 1 };
+
+Value nosi_exec_read(Proc *p, Value *args)
+{
+    if (!value_is_int(args[1]))
+        return nosi_type_error(p, "Int", args[1]);
+    return from_child(p, args[0], 1, value_int(args[1]), -1, READ_SOME);
+}
+Value nosi_exec_read_line(Proc *p, Value *args)
+{
+    return from_child(p, args[0], 1, 0, -1, WITH_LINE_END);
+}
+Value nosi_exec_read_error_line(Proc *p, Value *args)
+{
+    return from_child(p, args[0], 2, 0, -1, WITH_LINE_END);
+}
+Value nosi_exec_next_line(Proc *p, Value *args)
+{
+    return from_child(p, args[0], 1, 0, -1, READ_LINE);
+}
+Value nosi_exec_next_line_until(Proc *p, Value *args)
+{
+    int64_t ms = nosi_timeout_arg(p, args[1]);
+    return ms < 0 ? VALUE_THROWN : from_child(p, args[0], 1, 0, ms, READ_LINE);
+}
+Value nosi_exec_next_error_line(Proc *p, Value *args)
+{
+    return from_child(p, args[0], 2, 0, -1, READ_LINE);
+}
+
+Value nosi_exec_write(Proc *p, Value *args)
+{
+    Child *c = child_arg(p, args[0]);
+    if (!c)
+        return VALUE_THROWN;
+    Value v = nosi_stream_write(p, c->stream[0], args[1], false, -1, &errors);
+    nosi_resource_drop(&c->res);
+    return v;
+}
+
+Value nosi_exec_close_stdin(Proc *p, Value *args)
+{
+    Child *c = child_arg(p, args[0]);
+    if (!c)
+        return VALUE_THROWN;
+    nosi_resource_end(&c->stream[0]->fd.res); // again is fine
+    nosi_resource_drop(&c->res);
+    return VALUE_UNIT;
+}
+
+static WaitOp *new_wait(Child *c, Value (*finish)(Proc *, IoOp *)) // takes the reference
+{
+    WaitOp *o = nosi_calloc(1, sizeof *o);
+    o->child = c;
+    o->op.finish = finish;
+    o->op.cancel = wait_cancel;
+    o->op.destroy = wait_destroy;
+    return o;
+}
+
+static Value wait_for_child(Proc *p, Value handle, int64_t timeout_ms)
+{
+    Child *c = child_arg(p, handle);
+    if (!c)
+        return VALUE_THROWN;
+    WaitOp *o = new_wait(c, wait_finish);
+    nosi_op_timeout(&o->op, timeout_ms);
+    return nosi_op_start(p, &o->op, c->res.loop, wait_start);
+}
+
+Value nosi_exec_wait(Proc *p, Value *args)
+{
+    return wait_for_child(p, args[0], -1);
+}
+
+Value nosi_exec_wait_until(Proc *p, Value *args)
+{
+    int64_t ms = nosi_timeout_arg(p, args[1]);
+    return ms < 0 ? VALUE_THROWN : wait_for_child(p, args[0], ms);
+}
+
+Value nosi_exec_kill(Proc *p, Value *args)
+{
+    Value v;
+    if (!value_is_int(args[0]))
+        return nosi_type_error(p, "Int", args[0]);
+    if (nosi_resource_close_wait(p, value_int(args[0]), HANDLE_PROCESS, &v))
+        return v;
+    return nosi_io_throw(p, IO_ERR_INVALID_HANDLE, "");
+}
+
+/* On the loop, where it is known whether the number still is that child's. */
+static void signal_start(IoOp *op)
+{
+    WaitOp *o = (WaitOp *)op;
+    if (!o->child->exited)
+        uv_process_kill(&o->child->uv, o->signal);
+    nosi_op_done(op);
+}
+
+static Value signal_finish(Proc *p, IoOp *op)
+{
+    (void)p;
+    (void)op;
+    return VALUE_UNIT;
+}
+
+Value nosi_exec_signal(Proc *p, Value *args)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } signals[] = {{"TERM", SIGTERM}, {"INT", SIGINT},   {"HUP", SIGHUP},
+                   {"KILL", SIGKILL}, {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+                   {"USR2", SIGUSR2}, {"STOP", SIGSTOP}, {"CONT", SIGCONT}};
+    Child *c = child_arg(p, args[0]);
+    if (!c)
+        return VALUE_THROWN;
+    for (size_t i = 0; value_is_string(args[1]) && i < NOS_COUNT(signals); i++)
+        if (nosi_string_equal_bytes(args[1], signals[i].name, strlen(signals[i].name))) {
+            WaitOp *o = new_wait(c, signal_finish);
+            o->signal = signals[i].number;
+            return nosi_op_start(p, &o->op, c->res.loop, signal_start);
+        }
+    nosi_resource_drop(&c->res);
+    char *name = nosi_cstr_arg(p, args[1], "name");
+    if (name)
+        nosi_throw_kind(p, "io_error", "Invalid signal: %s", name);
+    nosi_free(name);
+    return VALUE_THROWN;
+}
+
+Value nosi_exec_pid(Proc *p, Value *args)
+{
+    Child *c = child_arg(p, args[0]);
+    if (!c)
+        return VALUE_THROWN;
+    int pid = c->pid;
+    nosi_resource_drop(&c->res);
+    return value_small(pid);
+}
