@@ -1,0 +1,8 @@
+#include "bench.h"
+int main(void)
+{
+    START();
+    puts("ok");
+    STOP();
+    return 0;
+}
