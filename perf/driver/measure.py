@@ -79,7 +79,8 @@ def row(row, langs, opt):
                 run = once(cmd, opt.timeout, stdin)
                 runs[lang].append(run)
                 if run["status"] != 0:
-                    failed[lang] = f"exit status {run['status']}: {run['stderr'].strip()}"
+                    why = "stopped after the time limit" if run["status"] == 137 else f"exit status {run['status']}"
+                    failed[lang] = f"{why}: {run['stderr'].strip()}"
     results = {}
     for lang, some in runs.items():
         for run in some:
