@@ -100,6 +100,7 @@ struct SchedCall {
     SchedCall *next;
     sem_t done;     // posted once, also from signal handlers' behalf
     bool completed; // under call_mutex
+    bool last;      // the program is over with it: nothing else runs afterwards
     Proc *proc;     // NULL once detached; under call_mutex
     uint64_t serial;
     Outcome outcome;
@@ -115,6 +116,7 @@ uint64_t nosi_rng_next(uint64_t *state);
 void nosi_workers_show(Sched *s, StrBuf *out); // one line about workers and queues
 void nosi_call_complete(Sched *s,
                         Proc *p); // p has ended: hands its outcome to whoever waits for it
+bool nosi_call_is_last(Sched *s, const Proc *p);
 void nosi_calls_crash(Sched *s,
                       Proc *p); // --on-crash=abort: every waiting call ends with p's exception
 
@@ -153,6 +155,7 @@ void nosi_signal(Sched *s, uint64_t serial,
                  ProcSignal signal); // sets it and wakes the process from whatever state
 
 /* timer.c */
+uint64_t nosi_clock_ns(void);                   // monotonic ns, the real ones also in a seeded run
 uint64_t nosi_sched_now_coarse(const Sched *s); // the same clock, a few ms old at most, cheaper
 void nosi_timer_arm(Proc *p, uint64_t deadline);
 void nosi_timer_cancel(Proc *p);

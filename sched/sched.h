@@ -63,6 +63,9 @@ void nosi_outcome_free(Outcome *o);
 Outcome nosi_sched_call(Sched *s, FuncCell *func);
 /* The same with SIGINT taken over for the time: -> EXIT_INTERRUPTED. */
 Outcome nosi_sched_run(Sched *s, FuncCell *main);
+/* The same, and with it the program is over: whatever other processes are doing, they do not go on.
+ * The scheduler can only be freed afterwards. */
+Outcome nosi_sched_run_program(Sched *s, FuncCell *main);
 /* exit(n): every waiting call ends with EXIT_CODE. Any thread. The calling process should park in
  * PROC_IO for ever. */
 void nosi_sched_exit(Sched *s, int code);

@@ -303,6 +303,9 @@ void nosi_proc_exit(Proc *p)
     nosi_mvars_exit(p);
     if (p->exit_kind == EXIT_EXCEPTION || p->exit_kind == EXIT_MEMORY)
         nosi_report_crash(p); // unless somebody waits for the outcome
+    // Before anybody notices that main has ended: nobody is to act on it, the program is over.
+    if (nosi_call_is_last(s, p))
+        nosi_call_complete(s, p);
     nosi_pid_remove(s, p);
     // Nobody finds it any more, and whoever had found it has left the shard's lock.
     atomic_store_explicit(&p->state, PROC_EXITED, memory_order_relaxed);

@@ -7,13 +7,16 @@
 
 #include <time.h>
 
-uint64_t nosi_sched_now(const Sched *s)
+uint64_t nosi_clock_ns(void)
 {
     struct timespec t;
-    if (s->seeded)
-        return atomic_load_explicit(&s->logical_ns, memory_order_relaxed);
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t nosi_sched_now(const Sched *s)
+{
+    return s->seeded ? atomic_load_explicit(&s->logical_ns, memory_order_relaxed) : nosi_clock_ns();
 }
 
 uint64_t nosi_sched_now_coarse(const Sched *s)

@@ -259,6 +259,8 @@ static void finish_call_locked(Sched *s, SchedCall *c, Outcome o) // under call_
     c->proc = NULL;
     c->outcome = o;
     c->completed = true;
+    if (c->last)
+        atomic_store_explicit(&s->stop, true, memory_order_relaxed);
     sem_post(&c->done);
 }
 
@@ -344,20 +346,22 @@ static void sleep_worker(Worker *w)
         // earlier ones.
         struct timespec t = to_timespec(deadline);
         if (w->loop) {
-            uint64_t now = nosi_sched_now(s);
-            int64_t wait = deadline == UINT64_MAX ? -1
-                           : deadline > now       ? (int64_t)(deadline - now)
-                                                  : 0;
+            uint64_t now = nosi_sched_now(s), real = nosi_clock_ns();
+            // In a seeded run without calls, see above, the timers stand still.
+            bool no_timer = deadline == UINT64_MAX ||
+                            (s->seeded && !__atomic_load_n(&s->calls, __ATOMIC_RELAXED));
+            int64_t wait = no_timer ? -1 : deadline > now ? (int64_t)(deadline - now) : 0;
             w->asleep = true;
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
             nosi_sched_poller->poll(w->loop, wait);
             pthread_mutex_lock(&s->idle_mutex);
             w->asleep = false;
-            if (s->seeded && wait >= 0)
-                atomic_fetch_add_explicit(&s->logical_ns, (uint64_t)wait, memory_order_relaxed);
-            if (w->next ||
-                (deadline != UINT64_MAX && nosi_sched_now(s) >= deadline && !s->wake_tokens))
+            if (s->seeded && !no_timer) // it waited for I/O, which takes real time
+                atomic_fetch_add_explicit(&s->logical_ns,
+                                          NOS_MIN(nosi_clock_ns() - real, (uint64_t)wait),
+                                          memory_order_relaxed);
+            if (w->next || (!no_timer && nosi_sched_now(s) >= deadline && !s->wake_tokens))
                 break;
         } else if (deadline == UINT64_MAX || s->seeded)
             pthread_cond_wait(&s->idle_cond, &s->idle_mutex);
@@ -642,6 +646,16 @@ void nosi_call_complete(Sched *s, Proc *p)
     nosi_outcome_free(&mine);
 }
 
+bool nosi_call_is_last(Sched *s, const Proc *p)
+{
+    if (!__atomic_load_n(&p->call, __ATOMIC_RELAXED)) // as above
+        return false;
+    pthread_mutex_lock(&s->call_mutex);
+    bool is = p->call && p->call->last;
+    pthread_mutex_unlock(&s->call_mutex);
+    return is;
+}
+
 static void calls_end(Sched *s, ExitKind kind, int code)
 {
     pthread_mutex_lock(&s->call_mutex);
@@ -691,9 +705,9 @@ static void on_sigusr1(int sig)
         sem_post(&c->done);
 }
 
-static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
+static Outcome call(Sched *s, FuncCell *func, bool take_sigint, bool last)
 {
-    SchedCall c = {0};
+    SchedCall c = {.last = last};
     Func *f =
         atomic_load_explicit(&func->current, memory_order_acquire); // pairs with nosi_func_publish
     if (!f || f->n_params != 0 || f->takes_self)
@@ -751,12 +765,17 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint)
 
 Outcome nosi_sched_call(Sched *s, FuncCell *func)
 {
-    return call(s, func, false);
+    return call(s, func, false, false);
 }
 
 Outcome nosi_sched_run(Sched *s, FuncCell *main)
 {
-    return call(s, main, true);
+    return call(s, main, true, false);
+}
+
+Outcome nosi_sched_run_program(Sched *s, FuncCell *main)
+{
+    return call(s, main, true, true);
 }
 
 /* ---- life
