@@ -198,7 +198,7 @@ static void show_process(const ProcView *v, uint64_t now, bool with_numbers, Str
     if (with_numbers) {
         show_count(v->links.links, "link", out);
         show_count(v->links.watchers, "monitor", out);
-        show_count(v->links.watching, "watched process", out);
+        show_count(v->links.watching, "own monitor", out);
     }
     nosi_strbuf_putc(out, '\n');
 }

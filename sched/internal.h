@@ -61,6 +61,7 @@ struct Sched {
     SchedOptions options;
     _Atomic(uint32_t) n_workers; // limit: those with a higher index retire. Under idle_mutex
     bool seeded;
+    uint64_t started_ns;
     Worker *workers[MAX_WORKERS]; // NULL until started; under idle_mutex, read by thieves (atomic)
     /* any thread */
     _Atomic(uint32_t) n_started, n_sleeping, n_searching;

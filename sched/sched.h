@@ -42,6 +42,9 @@ enum { DEFAULT_MAX_DEPTH = 65536, SLICE_BUDGET = 4000 };
 
 uint64_t nosi_sched_env_seed(void); // NOS_SCHED_SEED; 0: not set
 bool nosi_sched_is_seeded(const Sched *s);
+uint64_t nosi_sched_uptime_ms(const Sched *s); // since nosi_sched_new
+/* The next process gets number 1, if none exists: main's is that, whatever ran before it. */
+void nosi_sched_restart_pids(Sched *s);
 Sched *nosi_sched_new(const SchedOptions *o); // gives. Workers start with the first process
 void nosi_sched_free(Sched *s);               // takes; ends all processes without finalisers
 

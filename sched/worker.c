@@ -788,6 +788,17 @@ uint64_t nosi_sched_env_seed(void)
     return seed && *seed ? strtoull(seed, NULL, 10) : 0;
 }
 
+uint64_t nosi_sched_uptime_ms(const Sched *s)
+{
+    return (nosi_sched_now(s) - s->started_ns) / 1000000;
+}
+
+void nosi_sched_restart_pids(Sched *s)
+{
+    if (nosi_sched_stats(s).active == 0)
+        atomic_store_explicit(&s->next_serial, 1, memory_order_relaxed);
+}
+
 bool nosi_sched_is_seeded(const Sched *s)
 {
     return s->seeded;
@@ -816,6 +827,7 @@ Sched *nosi_sched_new(const SchedOptions *o)
     pthread_mutex_init(&s->call_mutex, NULL);
     pthread_mutex_init(&s->inspect_mutex, NULL);
     s->names = nosi_names_new();
+    s->started_ns = nosi_sched_now(s);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->idle_cond, &attr);

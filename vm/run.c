@@ -188,6 +188,7 @@ int nosi_vm_run(Vm *vm)
     int failed = nosi_run_initialisers(vm);
     if (failed)
         return failed;
+    nosi_sched_restart_pids(vm->sched);
     Outcome o = nosi_sched_run_program(vm->sched, vm->entry);
     int status = report(vm, &o);
     if (o.kind == EXIT_VALUE && o.value && !value_is_unit(o.value->root)) {

@@ -191,7 +191,7 @@ Value nosi_bi_runtime_thread_count(Proc *p, Value *args)
 Value nosi_bi_runtime_uptime_ms(Proc *p, Value *args)
 {
     (void)args;
-    return value_small(NOS_MAX(nosi_process_time(p->sched, 1), 0)); // process 1 is main
+    return value_small((int64_t)nosi_sched_uptime_ms(p->sched));
 }
 
 Value nosi_bi_runtime_memory_kb(Proc *p, Value *args)
