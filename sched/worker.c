@@ -10,6 +10,7 @@
  * further pushers see that help is on its way. */
 #include "sched/internal.h"
 #include "sched/poll.h"
+#include "sched/long.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -542,7 +543,7 @@ static void poll_sometimes(Worker *w)
 static void run_one(Worker *w, Proc *p)
 {
     Sched *s = w->sched;
-    int32_t budget = s->seeded ? (int32_t)(nosi_rng_next(&w->rng) % 1000 + 1) : SLICE_BUDGET;
+    int32_t budget = s->seeded ? (int32_t)(nosi_rng_next(&w->rng) % 1000 + 1) : nosi_slice_budget;
     // Relaxed: claims look at the state with read-modify-writes, and RUNNING only makes them fail.
     uint64_t state = atomic_load_explicit(&p->state, memory_order_relaxed);
     atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNING,
@@ -810,6 +811,7 @@ Sched *nosi_sched_new(const SchedOptions *o)
     pthread_condattr_t attr;
 
     memset(s, 0, sizeof *s);
+    nosi_long_init();
     s->options = *o;
     if (!s->options.seed)
         s->options.seed = nosi_sched_env_seed();

@@ -16,7 +16,8 @@ Headers (only in the comment lines at the top of the file):
 A directory with a main.nos is a project: one test, run as `nostos DIR`, headers in main.nos. A directory with a file named
 `helper` holds modules that programs use and is not searched.
 
-Modes: interp; gcstress (NOS_GC_STRESS=1); sched-seed:N (NOS_SCHED_SEED=N); valgrind. NOS_TEST_SCALE multiplies the time limit.
+Modes: interp; gcstress (NOS_GC_STRESS=1); sched-seed:N (NOS_SCHED_SEED=N); slice:N (NOS_SLICE=N: slices of
+N reductions, so that everything that can be interrupted is); valgrind. NOS_TEST_SCALE multiplies the time limit.
 """
 import argparse
 import collections
@@ -119,13 +120,15 @@ def discover(root):
 
 def run(test, opt):
     env = dict(os.environ)
-    for name in ("NOS_GC_STRESS", "NOS_SCHED_SEED"):
+    for name in ("NOS_GC_STRESS", "NOS_SCHED_SEED", "NOS_SLICE"):
         env.pop(name, None)
     command = [opt.nostos, *test.options, str(test.target), *test.args]
     limit = LIMIT_S * float(os.environ.get("NOS_TEST_SCALE", "1"))
     if opt.mode == "gcstress":
         env["NOS_GC_STRESS"] = "1"
         limit *= 4
+    elif opt.mode.startswith("slice:"):
+        env["NOS_SLICE"] = opt.mode.split(":")[1]
     elif opt.mode.startswith("sched-seed:"):
         env["NOS_SCHED_SEED"] = opt.mode.split(":")[1]
     elif opt.mode == "valgrind":
@@ -149,7 +152,7 @@ def run(test, opt):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--nostos", required=True)
-    ap.add_argument("--mode", default="interp", help="interp, gcstress, sched-seed:N or valgrind")
+    ap.add_argument("--mode", default="interp", help="interp, gcstress, sched-seed:N, slice:N or valgrind")
     ap.add_argument("-j", type=int, default=2)
     ap.add_argument("--sample", type=int, default=1, help="run every N-th test only")
     ap.add_argument("--filter", default="", help="only paths that contain this text")
@@ -159,7 +162,7 @@ def main():
     opt.nostos = str(pathlib.Path(opt.nostos).resolve())
     opt.cwd = str(pathlib.Path(__file__).resolve().parent.parent)
     mode = opt.mode.split(":")[0]
-    if mode not in ("interp", "gcstress", "sched-seed", "valgrind"):
+    if mode not in ("interp", "gcstress", "sched-seed", "slice", "valgrind"):
         ap.error(f"unknown mode {opt.mode}")
 
     tests = [t for p in opt.paths for t in discover(pathlib.Path(p).resolve())]

@@ -7,6 +7,7 @@
 #include "vm/builtins/builtins.h"
 #include "vm/data/array.h"
 #include "vm/data/bytes.h"
+#include "vm/interp/longlist.h"
 #include "vm/util/utf8.h"
 
 /* ---- shared helpers
@@ -418,7 +419,7 @@ Value nosi_bi_length(Proc *p, Value *args)
 {
     Value v = args[0];
     if (value_is_list(v))
-        return value_small((int64_t)nosi_list_length(&p->heap, nosi_list_cursor(p), v));
+        return nosi_long_length(p, v);
     if (value_is_string(v))
         return value_small((int64_t)nosi_string_length(v));
     if (value_is_tuple(v))

@@ -13,7 +13,9 @@ typedef struct Proc Proc;
  * one of a Value                the result VALUE_THROWN           p->exc holds the exception
  * (nosi_throw_* set it) VALUE_PARKED           the process was parked; whoever wakes it delivers
  * the result (sched/proc.h) VALUE_TRAP             (from nosi_trap) the interpreter calls a library
- * function instead, which finishes the work */
+ * function instead, which finishes the work
+ * VALUE_YIELD            (from nosi_long_run, sched/long.h) the slice ended in the middle of the
+ *                        work, which goes on in the next one; the result is delivered then */
 typedef Value NativeFn(Proc *p, Value *args);
 
 typedef struct Builtin {

@@ -32,50 +32,73 @@ static struct ListCursorEntry *enter(ListCursor *c, Value list)
 
 enum { WORTH_CACHING = 8 }; // steps
 
+bool nosi_list_known_length(Heap *h, ListCursor *c, Value list, size_t *n)
+{
+    const struct ListCursorEntry *e = find(h, c, list);
+    if (!e || !e->length)
+        return false;
+    *n = (size_t)e->length - 1;
+    return true;
+}
+
+void nosi_list_note_length(Heap *h, ListCursor *c, Value list, size_t n)
+{
+    if (n <= WORTH_CACHING)
+        return;
+    struct ListCursorEntry *e = find(h, c, list);
+    (e ? e : enter(c, list))->length = n + 1;
+}
+
+size_t nosi_list_nearest(Heap *h, ListCursor *c, Value list, size_t index, Value *cell)
+{
+    const struct ListCursorEntry *e = index >= WORTH_CACHING ? find(h, c, list) : NULL;
+    *cell = list;
+    if (!e || e->position > index)
+        return 0;
+    cell->bits = e->cell;
+    return (size_t)e->position;
+}
+
+void nosi_list_note_position(Heap *h, ListCursor *c, Value list, size_t index, Value cell)
+{
+    if (index < WORTH_CACHING)
+        return;
+    struct ListCursorEntry *e = find(h, c, list);
+    e = e ? e : enter(c, list);
+    e->position = index;
+    e->cell = cell.bits;
+}
+
 size_t nosi_list_length(Heap *h, ListCursor *c, Value list)
 {
-    struct ListCursorEntry *e = c && value_is_cons(list) ? find(h, c, list) : NULL;
-    if (e && e->length)
-        return (size_t)e->length - 1;
     size_t n = 0;
+    if (c && value_is_cons(list) && nosi_list_known_length(h, c, list, &n))
+        return n;
     for (Value x = list; value_is_cons(x); x = value_tail(x))
         n++;
-    if (c && n > WORTH_CACHING) {
-        if (!e)
-            e = enter(c, list);
-        e->length = n + 1;
-    }
+    if (c)
+        nosi_list_note_length(h, c, list, n);
     return n;
 }
 
 bool nosi_list_nth(Heap *h, ListCursor *c, Value list, int64_t index, Value *out)
 {
+    Value x = list;
+    size_t position = 0, known;
     if (index < 0)
         return false;
-    struct ListCursorEntry *e = NULL;
-    uint64_t position = 0;
-    Value x = list;
-    if (c && index >= WORTH_CACHING && value_is_cons(list)) {
-        e = find(h, c, list);
-        if (!e)
-            e = enter(c, list);
-        if (e->length && (uint64_t)index >= e->length - 1)
+    if (c && value_is_cons(list)) {
+        if (index >= WORTH_CACHING && nosi_list_known_length(h, c, list, &known) &&
+            (size_t)index >= known)
             return false;
-        if (e->position <= (uint64_t)index) {
-            position = e->position;
-            x.bits = e->cell;
-        }
+        position = nosi_list_nearest(h, c, list, (size_t)index, &x);
     }
-    while (position < (uint64_t)index && value_is_cons(x)) {
+    for (; position < (size_t)index && value_is_cons(x); position++)
         x = value_tail(x);
-        position++;
-    }
     if (!value_is_cons(x))
         return false;
-    if (e) {
-        e->position = position;
-        e->cell = x.bits;
-    }
+    if (c)
+        nosi_list_note_position(h, c, list, position, x);
     *out = value_head(x);
     return true;
 }

@@ -31,6 +31,12 @@ typedef struct ListCursor {
 size_t nosi_list_length(Heap *h, ListCursor *c, Value list);
 /* The element at `index`; false when out of range. Never collects. */
 bool nosi_list_nth(Heap *h, ListCursor *c, Value list, int64_t index, Value *out);
+/* The parts of both, for who walks in steps (vm/interp/longlist.c). `list` is no []. */
+bool nosi_list_known_length(Heap *h, ListCursor *c, Value list, size_t *n); // false: not known
+void nosi_list_note_length(Heap *h, ListCursor *c, Value list, size_t n);
+/* The cell nearest to `index` from which to walk on, and its position. */
+size_t nosi_list_nearest(Heap *h, ListCursor *c, Value list, size_t index, Value *cell);
+void nosi_list_note_position(Heap *h, ListCursor *c, Value list, size_t index, Value cell);
 /* The cell at `index` (the suffix of the list that starts there); [] when index is the length;
  * false beyond. */
 bool nosi_list_drop(Value list, size_t index, Value *out);

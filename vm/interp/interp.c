@@ -43,10 +43,10 @@ static bool is_tail_call(Opcode op)
     return op == OP_TCALLC || op == OP_TCALLM;
 }
 
-/* THROWN, PARKED and TRAP, but not ABSENT, which look-ups give as an ordinary result. */
+/* THROWN, PARKED, TRAP and YIELD, but not ABSENT, which look-ups give as an ordinary result. */
 NOS_INLINE bool is_special(Value v)
 {
-    return v.bits - VALUE_THROWN.bits <= VALUE_TRAP.bits - VALUE_THROWN.bits &&
+    return v.bits - VALUE_THROWN.bits <= VALUE_YIELD.bits - VALUE_THROWN.bits &&
            !value_is_absent(v) && (v.bits & TAG_MASK) == TAG_IMM;
 }
 
@@ -95,6 +95,7 @@ nosi_run_slice(Proc *p, int32_t slice)
     do {                                 \
         SAVE();                          \
         v = (call);                      \
+        budget = p->budget;              \
         if (NOS_UNLIKELY(is_special(v))) \
             goto special;                \
         R(A) = v;                        \
@@ -137,6 +138,7 @@ nosi_run_slice(Proc *p, int32_t slice)
         p->resuming = false;
         p->wake_fn = NULL;
         v = fn ? fn(p, p->wake_data) : VALUE_UNIT;
+        budget = p->budget;
         RELOAD();
         pc = p->pc;
         goto deliver;
@@ -373,6 +375,7 @@ do_JNEQ : {
     }
     SAVE();
     v = nosi_rt_jeq(p, x, y);
+    budget = p->budget;
     if (NOS_UNLIKELY(is_special(v)))
         goto special;
     if (!value_is_true(v))
@@ -980,12 +983,14 @@ do_RECVSKIP:
      * --------------------------------------------------------------------------------------------
      */
 
-special: // v: THROWN, PARKED or TRAP
+special: // v: THROWN, PARKED, YIELD or TRAP
     RELOAD();
     if (value_is_thrown(v))
         goto raise;
     if (value_same(v, VALUE_PARKED))
         return RUN_PARKED; // p->pc is behind the instruction; the result is delivered to it
+    if (value_same(v, VALUE_YIELD))
+        return RUN_YIELD; // the same: p->wake_fn goes on in the next slice
     // TRAP: a function finishes the work, in a window above our registers.
     {
         const Trap *trap = &nosi_trap_slot;
@@ -1047,6 +1052,7 @@ return_special : { // v returns from a frame that is not a plain call
     } else {
         SAVE();
         v = nosi_rt_finish(p, kind, v);
+        budget = p->budget;
         if (NOS_UNLIKELY(is_special(v)))
             goto special;
         if (OPCODE == OP_JNEQ)

@@ -1,6 +1,7 @@
 /* rtcall.c -- the slow paths: what instructions do when the fast path does not fit. See
  * rtcalls.def. */
 #include "vm/interp/rtcall.h"
+#include "vm/interp/longlist.h"
 
 #include <math.h>
 
@@ -132,19 +133,15 @@ Value nosi_rt_cast(Proc *p, Value v, const CastRef *ref)
 Value nosi_rt_concat(Proc *p, Value a, Value b)
 {
     Value out;
-    bool ok;
-    if (value_is_list(a) && value_is_list(b)) {
-        ok = nosi_list_append(&p->heap, a, b, &out);
-    } else {
-        a = as_text(a);
-        b = as_text(b);
-        if (!value_is_string(a))
-            return nosi_type_error(p, value_is_list(b) ? "List" : "String", a);
-        if (!value_is_string(b))
-            return nosi_type_error(p, "String", b);
-        ok = nosi_string_concat(&p->heap, a, b, &out);
-    }
-    return ok ? out : nosi_out_of_memory(p);
+    if (value_is_list(a) && value_is_list(b))
+        return nosi_long_append(p, a, b);
+    a = as_text(a);
+    b = as_text(b);
+    if (!value_is_string(a))
+        return nosi_type_error(p, value_is_list(b) ? "List" : "String", a);
+    if (!value_is_string(b))
+        return nosi_type_error(p, "String", b);
+    return nosi_string_concat(&p->heap, a, b, &out) ? out : nosi_out_of_memory(p);
 }
 
 Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
@@ -404,17 +401,11 @@ static Value tuple_index(Proc *p, Value t, int64_t i)
                                                       : nosi_tuple_get(t, (size_t)i);
 }
 
-static Value list_index(Proc *p, Value list, int64_t i)
-{
-    Value out;
-    return nosi_list_nth(&p->heap, nosi_list_cursor(p), list, i, &out) ? out : out_of_bounds(p, i);
-}
-
 Value nosi_rt_index(Proc *p, Value v, Value i)
 {
     Value (*index)(Proc *, Value, int64_t) = NULL;
     if (value_is_list(v))
-        index = list_index;
+        index = nosi_long_index;
     else if (value_is_object(v))
         switch (obj_kind(value_obj(v))) {
         case OBJ_MAP:
@@ -464,11 +455,8 @@ Value nosi_rt_setindex(Proc *p, Value v, const Value *index_and_value)
     if (!value_is_int(i))
         return nosi_panic(p, "Index: index must be Int64");
     int64_t k = value_int(i);
-    if (is_list) {
-        if (k < 0 || (uint64_t)k >= nosi_list_length(&p->heap, nosi_list_cursor(p), v))
-            return out_of_bounds(p, k);
-        return nosi_list_set(&p->heap, v, (size_t)k, x, &out) ? out : nosi_out_of_memory(p);
-    }
+    if (is_list)
+        return nosi_long_set(p, v, k, x);
     if (k < 0 || (uint64_t)k >= nosi_array_length(v))
         return out_of_bounds(p, k);
     if (!nosi_array_put(v, (size_t)k, x)) {

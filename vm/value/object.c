@@ -9,5 +9,5 @@ const ObjInfo nosi_obj_info[OBJ__COUNT] = {
 
 _Static_assert(sizeof(Value) == 8 && sizeof(void *) == 8,
                "Values are 64-bit words that hold pointers");
-_Static_assert(IMM_TRAP < 32, "an immediate's kind has five bits");
+_Static_assert(IMM_YIELD < 32, "an immediate's kind has five bits");
 _Static_assert(OBJ__COUNT < 256, "an object's kind has eight bits");

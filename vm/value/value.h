@@ -46,6 +46,7 @@ typedef enum ImmKind {
     IMM_PARKED, // a native suspended the process
     IMM_ABSENT, // "no value": map look-up miss, empty cell
     IMM_TRAP,   // a native asks the interpreter to call p->trap (a library function) instead
+    IMM_YIELD,  // a native goes on in the next slice (sched/long.h)
 } ImmKind;
 
 #define VALUE_IMM(kind, payload) \
@@ -58,6 +59,7 @@ typedef enum ImmKind {
 #define VALUE_PARKED VALUE_IMM(IMM_PARKED, 0)
 #define VALUE_ABSENT VALUE_IMM(IMM_ABSENT, 0)
 #define VALUE_TRAP   VALUE_IMM(IMM_TRAP, 0)
+#define VALUE_YIELD  VALUE_IMM(IMM_YIELD, 0)
 #define VALUE_ZERO   ((Value){0})
 
 #define SMALL_MAX (INT64_MAX >> 1)
