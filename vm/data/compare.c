@@ -16,29 +16,23 @@ uint64_t nosi_hash_seed = 0x2545F4914F6CDD1D;
 /* ---- work stack
  * ---------------------------------------------------------------------------------------------- */
 
-enum { FEW = 32, PATIENCE = 2000, SEEN_SLOTS = 1 << 14 };
+enum { PATIENCE = 2000, SEEN_SLOTS = 1 << 14 };
 
-typedef struct Work {
-    ValuePair *at; // pairs still to be looked at, last first
-    size_t n, cap;
-    size_t steps;
-    ValuePair *seen; // lossy set, or NULL
-    Pending *pending;
-    ValuePair few[FEW];
-} Work;
+typedef Comparing Work;
 
 static void work_init(Work *w, Pending *pending)
 {
     w->at = w->few;
-    w->n = w->steps = 0;
-    w->cap = FEW;
+    w->n = w->steps = w->part = 0;
+    w->cap = COMPARING_FEW;
     w->seen = NULL;
     w->pending = pending;
+    w->left = INT64_MAX;
 }
 
 static void work_free(Work *w)
 {
-    if (w->at != w->few)
+    if (w->cap > COMPARING_FEW)
         nosi_free(w->at);
     nosi_free(w->seen);
 }
@@ -115,39 +109,62 @@ static bool floats_equal(uint64_t x, uint64_t y)
     return a == b;
 }
 
-static bool arrays_equal(const Object *x, const Object *y)
+/* ---- flat memory: strings, Bytes, typed arrays; big ones in parts */
+
+enum { PART = 1 << 16 }; // bytes (or elements) compared without a pause
+
+static const char *flat_bytes(const Object *o, size_t *n)
 {
-    size_t n = x->word[ARRAY_LEN];
-    const void *p = (const void *)(uintptr_t)x->word[ARRAY_MEM],
-               *q = (const void *)(uintptr_t)y->word[ARRAY_MEM];
-    if (obj_aux(x) != obj_aux(y) || n != y->word[ARRAY_LEN])
-        return false;
-    switch ((ElemKind)obj_aux(x)) {
-    case ELEM_I64:
-    case ELEM_U8:
-        return n == 0 || memcmp(p, q, n * elem_size((ElemKind)obj_aux(x))) == 0;
+    if (obj_kind(o) == OBJ_ARRAY) {
+        *n = o->word[ARRAY_LEN];
+        return (const char *)(uintptr_t)o->word[ARRAY_MEM];
+    }
+    *n = o->word[LSTRING_BYTES];
+    return ((const StrBlob *)(uintptr_t)o->word[LSTRING_BLOB])->bytes + o->word[LSTRING_OFFSET];
+}
+
+/* Elements [from, to) of two arrays, bytes of two strings or Bytes. */
+static bool part_equal(const Object *x, const Object *y, size_t from, size_t to)
+{
+    size_t n;
+    const char *p = flat_bytes(x, &n), *q = flat_bytes(y, &n);
+    ElemKind kind = obj_kind(x) == OBJ_ARRAY ? (ElemKind)obj_aux(x) : ELEM_U8;
+    size_t size = elem_size(kind);
+    switch (kind) {
     case ELEM_F64:
-        for (size_t i = 0; i < n; i++)
-            if (!(((const double *)p)[i] == ((const double *)q)[i]))
+        for (size_t i = from; i < to; i++)
+            if (!(((const double *)(const void *)p)[i] == ((const double *)(const void *)q)[i]))
                 return false;
         return true;
     case ELEM_F32:
-        for (size_t i = 0; i < n; i++)
-            if (!(((const float *)p)[i] == ((const float *)q)[i]))
+        for (size_t i = from; i < to; i++)
+            if (!(((const float *)(const void *)p)[i] == ((const float *)(const void *)q)[i]))
                 return false;
         return true;
+    case ELEM_I64:
+    case ELEM_U8:
+        break;
     }
-    return false;
+    return from == to || memcmp(p + from * size, q + from * size, (to - from) * size) == 0;
 }
 
-static bool bytes_equal(const Object *x, const Object *y)
+/* Two of one kind. DEEP: they are long, the walk does it. */
+static Leaf flat_equal(const Object *x, const Object *y)
 {
-    size_t n = x->word[LSTRING_BYTES];
-    const StrBlob *p = (const StrBlob *)(uintptr_t)x->word[LSTRING_BLOB];
-    const StrBlob *q = (const StrBlob *)(uintptr_t)y->word[LSTRING_BLOB];
-    return n == y->word[LSTRING_BYTES] &&
-           (n == 0 ||
-            memcmp(p->bytes + x->word[LSTRING_OFFSET], q->bytes + y->word[LSTRING_OFFSET], n) == 0);
+    size_t n, m;
+    const char *p = flat_bytes(x, &n), *q = flat_bytes(y, &m);
+    if (n != m || (obj_kind(x) == OBJ_ARRAY && obj_aux(x) != obj_aux(y)))
+        return NO;
+    bool floats = obj_kind(x) == OBJ_ARRAY && obj_aux(x) != ELEM_I64 && obj_aux(x) != ELEM_U8;
+    if (p == q && !floats) // (a NaN differs from itself)
+        return YES;
+    return n > PART ? DEEP : part_equal(x, y, 0, n);
+}
+
+static bool is_flat(Value v)
+{
+    return value_is_kind(v, OBJ_LSTRING) || value_is_kind(v, OBJ_BYTES) ||
+           value_is_kind(v, OBJ_ARRAY);
 }
 
 /* Decides what needs no stack. */
@@ -176,12 +193,11 @@ static Leaf leaf_equal(Value a, Value b)
     case OBJ_DECIMAL:
         return nosi_num_compare(a, b) == NUM_EQUAL;
     case OBJ_STRING:
-    case OBJ_LSTRING:
         return nosi_string_equal(a, b);
+    case OBJ_LSTRING:
     case OBJ_ARRAY:
-        return arrays_equal(x, y);
     case OBJ_BYTES:
-        return bytes_equal(x, y);
+        return flat_equal(x, y);
     case OBJ_TUPLE:
         return obj_words(x) == obj_words(y) ? DEEP : NO;
     case OBJ_RECORD:
@@ -232,6 +248,7 @@ static bool equal_fields(Work *w, const Object *x, const Object *y)
 static bool equal_lists(Work *w, Value a, Value b)
 {
     while (value_is_cons(a) && value_is_cons(b)) {
+        w->left--;
         Value x = value_head(a), y = value_head(b);
         Leaf l = leaf_equal(x, y);
         if (l == DEEP || (w->pending && user_type(x))) {
@@ -243,12 +260,42 @@ static bool equal_lists(Work *w, Value a, Value b)
             return false;
         a = value_tail(a);
         b = value_tail(b);
+        if (w->left <= 0 && value_is_cons(a) && value_is_cons(b)) {
+            push(w, a, b);
+            return true;
+        }
     }
     return a.bits == b.bits;
 }
 
+static void push_node(void *ctx, Value node, Value b)
+{
+    push(ctx, node, b);
+}
+
+static bool is_map_node(Value v)
+{
+    return value_is_kind(v, OBJ_MNODE) || value_is_kind(v, OBJ_MFLAT) ||
+           value_is_kind(v, OBJ_MCOLL);
+}
+
 static bool equal_step(Work *w, Value a, Value b)
 {
+    w->left--;
+    if (is_flat(a) && w->part) { // the rest of what is too long for one go, see below
+        size_t n, from = w->part;
+        flat_bytes(value_obj(a), &n);
+        size_t to = NOS_MIN(n, from + PART);
+        w->part = to < n ? to : 0;
+        w->left -= PART / 64;
+        if (w->part)
+            push(w, a, b);
+        return part_equal(value_obj(a), value_obj(b), from, to);
+    }
+    if (is_map_node(a)) { // a part of a map, in `b`?
+        w->left -= 32;
+        return nosi_map_match_node(a, b, push_values, push_node, w);
+    }
     if (w->pending && is_users(a, b, EQ_MASK)) {
         vec_push(w->pending, ((ValuePair){a, b}));
         return true;
@@ -261,25 +308,59 @@ static bool equal_step(Work *w, Value a, Value b)
     if (seen(w, a, b))
         return true;
     if (value_is_kind(a, OBJ_MAP) || value_is_kind(a, OBJ_SET))
-        return nosi_map_match(a, b, push_values, w, w->pending);
+    {
+        push(w, nosi_map_root(a), b);
+        return true;
+    }
+    if (is_flat(a)) {
+        w->part = PART;
+        push(w, a, b);
+        return part_equal(value_obj(a), value_obj(b), 0, PART);
+    }
     return equal_fields(w, value_obj(a), value_obj(b));
+}
+
+CompareProgress nosi_equal_begin(Comparing *w, Value a, Value b, Pending *pending)
+{
+    Leaf l = leaf_equal(a, b);
+    if (l != DEEP && !(pending && user_type(a)))
+        return l == YES ? COMPARE_SAME : COMPARE_DECIDED;
+    work_init(w, pending);
+    push(w, a, b);
+    return COMPARE_MORE;
+}
+
+CompareProgress nosi_equal_go(Comparing *w, Pending *pending, int64_t *steps)
+{
+    bool equal = true;
+    if (w->cap == COMPARING_FEW)
+        w->at = w->few; // it may have been moved
+    w->pending = pending;
+    w->left = *steps;
+    while (equal && w->n && w->left > 0) {
+        ValuePair p = w->at[--w->n];
+        equal = equal_step(w, p.a, p.b);
+    }
+    *steps = w->left;
+    if (equal && w->n)
+        return COMPARE_MORE;
+    work_free(w);
+    return equal ? COMPARE_SAME : COMPARE_DECIDED;
+}
+
+void nosi_comparing_free(Comparing *w)
+{
+    work_free(w);
 }
 
 bool nosi_equal(Value a, Value b, Pending *pending)
 {
-    Leaf l = leaf_equal(a, b);
-    if (l != DEEP && !(pending && user_type(a)))
-        return l == YES;
-    Work w;
-    work_init(&w, pending);
-    push(&w, a, b);
-    bool equal = true;
-    while (equal && w.n) {
-        ValuePair p = w.at[--w.n];
-        equal = equal_step(&w, p.a, p.b);
-    }
-    work_free(&w);
-    return equal;
+    Comparing w;
+    CompareProgress now = nosi_equal_begin(&w, a, b, pending);
+    int64_t all = INT64_MAX;
+    if (now == COMPARE_MORE)
+        now = nosi_equal_go(&w, pending, &all);
+    return now == COMPARE_SAME;
 }
 
 /* ---- ordering
@@ -359,8 +440,24 @@ static void push_fields(Work *w, const Object *x, const Object *y)
     }
 }
 
+static CmpResult order_long_strings(Work *w, Value a, Value b)
+{
+    size_t n, m, from = w->part;
+    const char *p = flat_bytes(value_obj(a), &n), *q = flat_bytes(value_obj(b), &m);
+    size_t shorter = NOS_MIN(n, m), to = NOS_MIN(shorter, from + PART);
+    int c = memcmp(p + from, q + from, to - from);
+    w->left -= PART / 64;
+    w->part = c == 0 && to < shorter ? to : 0;
+    if (w->part)
+        push(w, a, b);
+    else if (c == 0)
+        return order_of(n, m);
+    return c < 0 ? CMP_LESS : c > 0 ? CMP_GREATER : CMP_EQUAL;
+}
+
 static CmpResult order_step(Work *w, Value a, Value b)
 {
+    w->left--;
     if (a.bits == LESS_MARK.bits)
         return CMP_LESS;
     if (a.bits == GREATER_MARK.bits)
@@ -406,6 +503,8 @@ static CmpResult order_step(Work *w, Value a, Value b)
             push_fields(w, value_obj(a), value_obj(b));
         return CMP_EQUAL;
     }
+    if (value_is_kind(a, OBJ_LSTRING) && value_is_kind(b, OBJ_LSTRING))
+        return order_long_strings(w, a, b);
     if (value_is_string(a))
         return value_is_string(b) ? (CmpResult)nosi_string_compare(a, b) : CMP_UNORDERED;
     if (value_is_kind(a, OBJ_TUPLE)) {
@@ -418,17 +517,38 @@ static CmpResult order_step(Work *w, Value a, Value b)
     return order_numbers(a, b);
 }
 
+void nosi_compare_begin(Comparing *w, Value a, Value b, Pending *pending)
+{
+    work_init(w, pending);
+    push(w, a, b);
+}
+
+CompareProgress nosi_compare_go(Comparing *w, Pending *pending, int64_t *steps, CmpResult *out)
+{
+    CmpResult r = CMP_EQUAL;
+    if (w->cap == COMPARING_FEW)
+        w->at = w->few; // it may have been moved
+    w->pending = pending;
+    w->left = *steps;
+    while (r == CMP_EQUAL && w->n && w->left > 0) {
+        ValuePair p = w->at[--w->n];
+        r = order_step(w, p.a, p.b);
+    }
+    *steps = w->left;
+    *out = r;
+    if (r == CMP_EQUAL && w->n)
+        return COMPARE_MORE;
+    work_free(w);
+    return r == CMP_EQUAL ? COMPARE_SAME : COMPARE_DECIDED;
+}
+
 CmpResult nosi_compare(Value a, Value b, Pending *pending)
 {
-    Work w;
-    CmpResult r = CMP_EQUAL;
-    work_init(&w, pending);
-    push(&w, a, b);
-    while (r == CMP_EQUAL && w.n) {
-        ValuePair p = w.at[--w.n];
-        r = order_step(&w, p.a, p.b);
-    }
-    work_free(&w);
+    Comparing w;
+    CmpResult r;
+    int64_t all = INT64_MAX;
+    nosi_compare_begin(&w, a, b, pending);
+    nosi_compare_go(&w, pending, &all, &r);
     return r;
 }
 
@@ -436,6 +556,7 @@ CmpResult nosi_compare(Value a, Value b, Pending *pending)
  * -------------------------------------------------------------------------------------------------
  */
 
+enum { HASH_FEW = 32 };
 enum {
     HASH_BUDGET = 4096
 }; // parts looked at: enough to tell keys apart, bounded for shared and cyclic values
@@ -490,7 +611,7 @@ static uint64_t hash_object(const Object *o, Value v)
 typedef struct HashWork {
     Value *at;
     size_t n, cap;
-    Value few[FEW];
+    Value few[HASH_FEW];
 } HashWork;
 
 static void hash_push(HashWork *w, Value v)
@@ -518,7 +639,7 @@ uint64_t nosi_hash(Value v)
     if (value_is_string(v))
         return finish(nosi_hash_mix(h, nosi_string_hash(v)));
 
-    HashWork w = {.at = w.few, .cap = FEW};
+    HashWork w = {.at = w.few, .cap = HASH_FEW};
     hash_push(&w, v);
     for (int budget = HASH_BUDGET; w.n && budget > 0; budget--) {
         Value x = w.at[--w.n];

@@ -38,6 +38,30 @@ typedef enum CmpResult {
  * not equal decides, otherwise the result returned. */
 CmpResult nosi_compare(Value a, Value b, Pending *pending);
 
+/* Both in steps, for values of any size: begin, then go until the answer is not COMPARE_MORE. A
+ * Comparing may be moved between two steps (it owns C memory: freed by the last step, or by
+ * nosi_comparing_free when it is given up after COMPARE_MORE). Its Values are as valid as those of
+ * Pending: until the next reserve. `steps`: elements of about 8 ns to look at, at least one; what is
+ * left is written back (may be negative). */
+enum { COMPARING_FEW = 32 };
+typedef struct Comparing {
+    ValuePair *at; // pairs still to be looked at, last first
+    size_t n, cap;
+    size_t steps;
+    ValuePair *seen; // lossy set, or NULL
+    Pending *pending;
+    int64_t left; // steps before the next pause
+    size_t part;  // the pair on top is long and flat, and equal up to there
+    ValuePair few[COMPARING_FEW];
+} Comparing;
+typedef enum CompareProgress { COMPARE_MORE, COMPARE_SAME, COMPARE_DECIDED } CompareProgress;
+/* DECIDED: not equal. Answers at once (nothing to free) when no walk is needed. */
+CompareProgress nosi_equal_begin(Comparing *w, Value a, Value b, Pending *pending);
+CompareProgress nosi_equal_go(Comparing *w, Pending *pending, int64_t *steps);
+void nosi_compare_begin(Comparing *w, Value a, Value b, Pending *pending);
+CompareProgress nosi_compare_go(Comparing *w, Pending *pending, int64_t *steps, CmpResult *out);
+void nosi_comparing_free(Comparing *w);
+
 /* Hash of any value: equal values hash alike. Values whose type has a user Eq contribute only their
  * type. Depends on nosi_hash_seed. */
 uint64_t nosi_hash(Value v);

@@ -1162,49 +1162,27 @@ MapStatus nosi_set_is_subset(Value a, Value b, MapQuery *q, bool *out)
     return s;
 }
 
-typedef struct MatchWalk {
-    Value b;
-    bool (*values)(void *ctx, Value x, Value y);
-    void *ctx;
-} MatchWalk;
-
-static bool match_entry(const MatchWalk *w, Value key, Value value, unsigned vs)
+Value nosi_map_root(Value m)
 {
-    Find f = {.key = key, .match = MATCH_STRUCTURE};
-    each_candidate(w->b, key, find_visit, &f);
-    return f.hit && (!vs || w->values(w->ctx, value, f.hit[1]));
+    return obj_value(value_obj(m), W_ROOT);
 }
 
-static bool match_node(const MatchWalk *w, const Object *n, unsigned vs)
+bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x, Value y),
+                         void (*below)(void *ctx, Value node, Value b), void *ctx)
 {
-    unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
-    for (unsigned i = 0; i < count; i++) {
-        Entry e = get_entry(n, vs, i);
-        if (!match_entry(w, e.key, e.value, vs))
+    const Object *n = value_obj(node);
+    unsigned vs = value_words(b), stride = (obj_kind(n) == OBJ_MFLAT ? 1 : 2) + vs;
+    uint64_t count = obj_kind(n) == OBJ_MNODE ? popcount(datamap(n)) : n->word[0];
+    for (uint32_t i = 0; i < count; i++) {
+        const Value *entry = (const Value *)&n->word[1 + i * stride];
+        Find f = {.key = entry[0], .match = MATCH_STRUCTURE};
+        each_candidate(b, entry[0], find_visit, &f);
+        if (!f.hit || (vs && !values(ctx, entry[1], f.hit[1])))
             return false;
     }
     if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = 1 + count * (2 + vs); i < obj_words(n); i++)
-            if (!match_node(w, value_obj(obj_value(n, i)), vs))
-                return false;
-    return true;
-}
-
-bool nosi_map_match(Value a, Value b, bool (*values)(void *ctx, Value x, Value y), void *ctx,
-                    Pending *pending)
-{
-    MatchWalk w = {b, values, ctx};
-    const Object *n = root_of(a);
-    unsigned vs = value_words(a);
-    (void)pending; // keys are found by structure
-    if (nosi_map_size(a) != nosi_map_size(b))
-        return false;
-    if (obj_kind(n) != OBJ_MFLAT)
-        return match_node(&w, n, vs);
-    for (uint32_t i = 0; i < n->word[0]; i++)
-        if (!match_entry(&w, obj_value(n, 1 + i * (1 + vs)),
-                         vs ? obj_value(n, 2 + i * 2) : VALUE_UNIT, vs))
-            return false;
+        for (uint32_t i = (uint32_t)(1 + count * stride); i < obj_words(n); i++)
+            below(ctx, obj_value(n, i), b);
     return true;
 }
 

@@ -8,6 +8,7 @@
  * into a small integer. */
 #include "vm/data/compare.h"
 
+#include "sched/long.h"
 #include "vm/interp/frame.h"
 #include "vm/interp/rtcall.h"
 
@@ -163,9 +164,48 @@ static Value pending_step(Proc *p, Value v)
 /* ---- the operators
  * ------------------------------------------------------------------------------------------- */
 
+typedef struct CompareOp {
+    LongOp op;
+    Operator what;
+    Pending pending;
+    Comparing walk;
+} CompareOp;
+
+static void compare_drop(LongOp *op)
+{
+    CompareOp *c = (CompareOp *)op;
+    nosi_comparing_free(&c->walk);
+    vec_free(&c->pending);
+}
+
+/* Nothing is collected before the walk is over, so the Values in C memory stay valid. */
+static Value compare_step(Proc *p, LongOp *op)
+{
+    CompareOp *c = (CompareOp *)op;
+    bool order = c->what != OPER_EQ && c->what != OPER_NE;
+    CompareProgress now;
+    CmpResult r = CMP_EQUAL;
+    do {
+        int64_t most = nosi_long_chunk, left = most;
+        now = order ? nosi_compare_go(&c->walk, &c->pending, &left, &r)
+                    : nosi_equal_go(&c->walk, &c->pending, &left);
+        p->budget -= (int32_t)((most - left) >> 3);
+    } while (now == COMPARE_MORE && p->budget > 0);
+    if (now == COMPARE_MORE)
+        return VALUE_YIELD;
+    op->drop = NULL; // the walk freed itself, what follows frees `pending`
+    if (c->pending.n == 0 || (!order && now == COMPARE_DECIDED)) {
+        vec_free(&c->pending);
+        if (order)
+            return decide(p, c->what, r);
+        return value_bool((now == COMPARE_SAME) == (c->what == OPER_EQ));
+    }
+    return ask_all(p, (Plan){.op = c->what, .rest = r}, &c->pending);
+}
+
 static Value equal(Proc *p, Operator op, Value a, Value b)
 {
-    Pending pending = {0};
+    CompareOp c;
     if (may_have_impl(a) && nosi_type_of(a) == nosi_type_of(b)) {
         FuncCell *neq = impl_of(a, IMPL_NEQ), *eq = impl_of(a, IMPL_EQ);
         if (op == OPER_NE && neq)
@@ -175,12 +215,13 @@ static Value equal(Proc *p, Operator op, Value a, Value b)
         if (neq)
             return call2(p, neq, op == OPER_EQ ? FRAME_NOT : FRAME_BOOL, a, b);
     }
-    bool same = nosi_equal(a, b, &pending);
-    if (!same || pending.n == 0) {
-        vec_free(&pending);
-        return value_bool(same == (op == OPER_EQ));
-    }
-    return ask_all(p, (Plan){.op = op, .rest = CMP_EQUAL}, &pending);
+    c.pending = (Pending){0};
+    CompareProgress now = nosi_equal_begin(&c.walk, a, b, &c.pending);
+    if (now != COMPARE_MORE)
+        return value_bool((now == COMPARE_SAME) == (op == OPER_EQ));
+    c.op = (LongOp){.step = compare_step, .drop = compare_drop};
+    c.what = op;
+    return nosi_long_run(p, &c.op, sizeof c);
 }
 
 /* How `op` is answered by an instance that has only `slot`. */
@@ -219,7 +260,7 @@ static const Derived derived[4][5] = {
 
 static Value order(Proc *p, Operator op, Value a, Value b)
 {
-    Pending pending = {0};
+    CompareOp c;
     if (may_have_impl(a) && nosi_type_of(a) == nosi_type_of(b))
         for (unsigned i = 0; i < 5; i++) {
             const Derived *d = &derived[op - OPER_LT][i];
@@ -227,12 +268,11 @@ static Value order(Proc *p, Operator op, Value a, Value b)
             if (f)
                 return call2(p, f, d->kind, d->swapped ? b : a, d->swapped ? a : b);
         }
-    CmpResult r = nosi_compare(a, b, &pending);
-    if (pending.n == 0) {
-        vec_free(&pending);
-        return decide(p, op, r);
-    }
-    return ask_all(p, (Plan){.op = op, .rest = r}, &pending);
+    c.op = (LongOp){.step = compare_step, .drop = compare_drop};
+    c.what = op;
+    c.pending = (Pending){0};
+    nosi_compare_begin(&c.walk, a, b, &c.pending);
+    return nosi_long_run(p, &c.op, sizeof c);
 }
 
 Value nosi_rt_eq(Proc *p, Value a, Value b)
