@@ -135,7 +135,7 @@ def main():
             failed = 1
             continue
         got = {k: float(re.search(rf"@{k}_us (-?\d+)", done.stdout).group(1)) / 1000 for k in ("p50", "p99", "max", "kill")}
-        print(f"{name:16}{got['p50']:10.2f}{got["p99"]:10.2f}{got['max']:10.2f}{got['kill']:10.2f}", flush=True)
+        print(f"{name:16}{got['p50']:10.2f}{got['p99']:10.2f}{got['max']:10.2f}{got['kill']:10.2f}", flush=True)
     return failed
 
 
