@@ -307,8 +307,7 @@ static bool equal_step(Work *w, Value a, Value b)
         return seen(w, a, b) || equal_lists(w, a, b);
     if (seen(w, a, b))
         return true;
-    if (value_is_kind(a, OBJ_MAP) || value_is_kind(a, OBJ_SET))
-    {
+    if (value_is_kind(a, OBJ_MAP) || value_is_kind(a, OBJ_SET)) {
         push(w, nosi_map_root(a), b);
         return true;
     }

@@ -41,8 +41,8 @@ CmpResult nosi_compare(Value a, Value b, Pending *pending);
 /* Both in steps, for values of any size: begin, then go until the answer is not COMPARE_MORE. A
  * Comparing may be moved between two steps (it owns C memory: freed by the last step, or by
  * nosi_comparing_free when it is given up after COMPARE_MORE). Its Values are as valid as those of
- * Pending: until the next reserve. `steps`: elements of about 8 ns to look at, at least one; what is
- * left is written back (may be negative). */
+ * Pending: until the next reserve. `steps`: elements of about 8 ns to look at, at least one; what
+ * is left is written back (may be negative). */
 enum { COMPARING_FEW = 32 };
 typedef struct Comparing {
     ValuePair *at; // pairs still to be looked at, last first

@@ -112,9 +112,9 @@ typedef enum MapPart { MAP_KEYS, MAP_VALUES, MAP_PAIRS } MapPart;
  */
 bool nosi_map_to_list(Heap *h, Value m, MapPart part, Value *out);
 
-/* Structural equality of two maps or sets of one size, in pieces (compare.c only): is every entry in
- * this node of the other one found in b? Calls back for pairs of values instead of comparing them,
- * and for the nodes below. */
+/* Structural equality of two maps or sets of one size, in pieces (compare.c only): is every entry
+ * in this node of the other one found in b? Calls back for pairs of values instead of comparing
+ * them, and for the nodes below. */
 Value nosi_map_root(Value m);
 bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x, Value y),
                          void (*below)(void *ctx, Value node, Value b), void *ctx);

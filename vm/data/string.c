@@ -341,6 +341,22 @@ StrStatus nosi_string_from_blob(Heap *h, StrBlob *b, size_t n, size_t *bad, Valu
     return status;
 }
 
+bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out)
+{
+    bool ok;
+    if (n <= STRING_SHORT_MAX) {
+        ok = nosi_string_new(h, b->bytes, n, out);
+    } else if (nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, n)) {
+        atomic_store_explicit(&b->used, n, memory_order_relaxed); // nobody else has it yet
+        *out = long_nogc(h, b, 0, n, chars, n);
+        return true;
+    } else {
+        ok = false;
+    }
+    nosi_blob_unref(b);
+    return ok;
+}
+
 /* ---- concatenation
  * ------------------------------------------------------------------------------------------- */
 

@@ -77,6 +77,8 @@ bool nosi_string_lossy(Heap *h, const char *s, size_t n, Value *out);
  * copying, when n >= 64. The bytes are validated. For big file reads: fill b->bytes, set b->used,
  * then this. */
 StrStatus nosi_string_from_blob(Heap *h, StrBlob *b, size_t n, size_t *bad, Value *out);
+/* The same for bytes that are known to be valid and to be `chars` code points. */
+bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out);
 /* Short text into space that is already reserved: at most STRING_MAX_WORDS words. n <=
  * STRING_SHORT_MAX. */
 Value nosi_string_short_nogc(Heap *h, const char *s, size_t n);
