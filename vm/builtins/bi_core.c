@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "vm/builtins/builtins.h"
+#include "vm/builtins/longtext.h"
 #include "vm/data/array.h"
 #include "vm/data/bytes.h"
 #include "vm/interp/longlist.h"
@@ -134,9 +135,34 @@ static void put(FILE *f, const char *s, size_t n, bool newline)
     funlockfile(f);
 }
 
+static Value show_value(Proc *p, Value v, LibFunc user, Value (*finish)(Proc *p, TextOp *t),
+                        void *how);
+
+enum { TO_STDERR = 1, NEWLINE = 2 }; // how a text is written: TextOp.state
+
+static Value write_out(Proc *p, TextOp *t)
+{
+    uintptr_t how = (uintptr_t)t->state;
+    (void)p;
+    if (t->full.n == 1 || how & TO_STDERR) {
+        StrBuf all = {0};
+        for (uint32_t i = 0; i < t->full.n; i++)
+            nosi_strbuf_add(&all, nosi_strbuf_cstr(&t->full.at[i]), t->full.at[i].n);
+        put(how & TO_STDERR ? stderr : stdout, nosi_strbuf_cstr(&all), all.n, how & NEWLINE);
+        nosi_strbuf_free(&all);
+        return VALUE_UNIT;
+    }
+    flockfile(stdout);
+    for (uint32_t i = 0; i < t->full.n; i++)
+        fwrite(t->full.at[i].s, 1, t->full.at[i].n, stdout);
+    if (how & NEWLINE)
+        putc_unlocked('\n', stdout);
+    funlockfile(stdout);
+    return VALUE_UNIT;
+}
+
 static Value output(Proc *p, Value *args, FILE *f, bool newline, LibFunc user)
 {
-    StrBuf text = {0};
     const char *s;
     size_t n;
     if (value_is_string(args[0])) {
@@ -144,12 +170,8 @@ static Value output(Proc *p, Value *args, FILE *f, bool newline, LibFunc user)
         put(f, s, n, newline);
         return VALUE_UNIT;
     }
-    if (bi_needs_user_show(args[0]) && nosi_lib_funcs[user])
-        return nosi_trap(p, nosi_lib_funcs[user], 1, args);
-    nosi_show(&text, args[0], SHOW_TOP, NULL);
-    put(f, nosi_strbuf_cstr(&text), text.n, newline);
-    nosi_strbuf_free(&text);
-    return VALUE_UNIT;
+    uintptr_t how = (f == stderr ? TO_STDERR : 0) | (newline ? NEWLINE : 0);
+    return show_value(p, args[0], user, write_out, (void *)how);
 }
 
 Value nosi_bi_println(Proc *p, Value *args)
@@ -238,20 +260,63 @@ static Value show_small(Proc *p, int64_t i)
     return bi_string(p, d, (size_t)(end - d));
 }
 
+typedef struct ShowOp {
+    TextOp text; // root[0]: the value
+    LibFunc user;
+    bool looking; // for parts with a user Show
+    ValueVec parts;
+    Showing show;
+} ShowOp;
+
+static void show_drop(TextOp *t)
+{
+    ShowOp *o = (ShowOp *)t;
+    nosi_show_free(&o->show);
+    vec_free(&o->parts);
+}
+
+static TextFill show_fill(Proc *p, TextOp *t, size_t bytes)
+{
+    ShowOp *o = (ShowOp *)t;
+    int64_t steps = (int64_t)(bytes / 8) + 1, left = steps;
+    bool done = o->looking ? nosi_show_go(&o->show, NULL, &o->parts, &left)
+                           : nosi_show_go(&o->show, &t->out, NULL, &left);
+    p->budget -= (int32_t)((steps - left) / (o->looking ? 16 : 2));
+    if (!done)
+        return TEXT_MORE;
+    o->show = nosi_showing(t->op.root[0], SHOW_TOP, NULL); // (nothing is owned)
+    if (!o->looking)
+        return TEXT_DONE;
+    o->looking = false;
+    if (o->parts.n == 0)
+        return TEXT_MORE;
+    Value v = o->user == LIB_SHOW_USER ? show_user(p, t->op.root, &o->parts)
+                                       : nosi_trap(p, nosi_lib_funcs[o->user], 1, t->op.root);
+    t->op.root[LONG_ROOTS - 1] = v;
+    return TEXT_RETURN;
+}
+
+static Value show_value(Proc *p, Value v, LibFunc user, Value (*finish)(Proc *p, TextOp *t),
+                        void *how)
+{
+    ShowOp o = {.text = {.fill = show_fill,
+                         .drop = show_drop,
+                         .finish = finish,
+                         .state = how,
+                         .op.root = {v}},
+                .user = user,
+                .looking = nosi_lib_funcs[user] && nosi_show_may_be_pending(v),
+                .show = nosi_showing(v, SHOW_TOP, NULL)};
+    return bi_long_text(p, &o.text, sizeof o);
+}
+
 Value nosi_bi_show(Proc *p, Value *args)
 {
-    StrBuf text = {0};
-    ValueVec parts = {0};
     if (value_is_string(args[0]))
         return args[0];
     if (value_is_small(args[0]))
         return show_small(p, value_small_int(args[0]));
-    nosi_show_pending(args[0], &parts);
-    if (parts.n && nosi_lib_funcs[LIB_SHOW_USER])
-        return show_user(p, args, &parts);
-    vec_free(&parts);
-    nosi_show(&text, args[0], SHOW_TOP, NULL);
-    return bi_text(p, &text);
+    return show_value(p, args[0], LIB_SHOW_USER, NULL, NULL);
 }
 
 Value nosi_bi_call_show(Proc *p, Value *args)

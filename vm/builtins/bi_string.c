@@ -42,7 +42,7 @@ Value nosi_bi_string_from_chars(Proc *p, Value *args)
 {
     WANT_LIST(0);
     TextOp t = {.fill = from_chars_fill, .op.root = {args[0]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 static Value out_of_bounds(Proc *p, Value s, int64_t i)
@@ -236,7 +236,7 @@ Value nosi_bi_string_to_upper(Proc *p, Value *args)
 {
     WANT_STRING(0);
     TextOp t = {.fill = upper_fill, .op.root = {args[0]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 enum { SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, DOTTED_I = 0x130, COMBINING_DOT = 0x307 };
@@ -273,7 +273,7 @@ Value nosi_bi_string_to_lower(Proc *p, Value *args)
 {
     WANT_STRING(0);
     TextOp t = {.fill = lower_fill, .op.root = {args[0]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 /* ---- searching ------------------------------------------------------------------------------ */
@@ -429,7 +429,7 @@ static Value replace(Proc *p, Value *args, bool all)
     WANT_STRING(2);
     TextOp t = {.fill = all ? replace_all_fill : replace_first_fill,
                 .op.root = {args[0], args[1], args[2]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 Value nosi_bi_string_replace(Proc *p, Value *args)
@@ -506,7 +506,7 @@ static Value repeat(Proc *p, Value s, Value fill, size_t times, RepeatMode mode)
 {
     TextOp t = {
         .fill = repeat_fill, .op.root = {s, fill}, .n = times, .state = (void *)(uintptr_t)mode};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 Value nosi_bi_string_repeat(Proc *p, Value *args)
@@ -581,7 +581,7 @@ Value nosi_bi_string_reverse(Proc *p, Value *args)
 {
     WANT_STRING(0);
     TextOp t = {.fill = reverse_fill, .op.root = {args[0]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }
 
 /* ---- lists of pieces ------------------------------------------------------------------------ */
@@ -809,5 +809,5 @@ Value nosi_bi_string_join(Proc *p, Value *args)
     WANT_LIST(0);
     WANT_STRING(1);
     TextOp t = {.fill = join_fill, .op.root = {args[0], args[1], args[0]}};
-    return bi_long_text(p, &t);
+    return bi_long_text(p, &t, sizeof t);
 }

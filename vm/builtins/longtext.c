@@ -63,11 +63,13 @@ static Value text_step(Proc *p, LongOp *op)
         TextFill now = t->fill(p, t, chunk);
         if (now == TEXT_RETURN)
             return op->root[LONG_ROOTS - 1];
-        if (t->out.n >= SEGMENT || (now == TEXT_DONE && t->full.n)) {
+        if (t->out.n >= SEGMENT || (now == TEXT_DONE && (t->full.n || t->finish))) {
             t->bytes += t->out.n;
             vec_push(&t->full, t->out);
             t->out = (StrBuf){0};
         }
+        if (now == TEXT_DONE && t->finish)
+            return t->finish(p, t);
         if (now == TEXT_DONE) {
             if (t->full.n == 0)
                 return bi_text(p, &t->out);
@@ -86,9 +88,9 @@ static Value text_step(Proc *p, LongOp *op)
     return OK_OR_NOMEM(nosi_string_of_blob(&p->heap, b, t->bytes, t->chars, &v), v);
 }
 
-Value bi_long_text(Proc *p, TextOp *t)
+Value bi_long_text(Proc *p, TextOp *t, size_t size)
 {
     t->op.step = text_step;
     t->op.drop = text_drop;
-    return nosi_long_run(p, &t->op, sizeof *t);
+    return nosi_long_run(p, &t->op, size);
 }

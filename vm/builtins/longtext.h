@@ -1,7 +1,7 @@
 /* longtext.h -- natives that make text of any length, in steps (sched/long.h).
  *
  *      TextOp t = {.fill = upper_fill, .op.root = {args[0]}};
- *      return bi_long_text(p, &t);
+ *      return bi_long_text(p, &t, sizeof t);
  *
  * The text is collected in segments, so that no step copies all of it, and put together at the end.
  */
@@ -24,6 +24,8 @@ struct TextOp {
      * collects before TEXT_DONE. */
     TextFill (*fill)(Proc *p, TextOp *t, size_t bytes);
     void (*drop)(TextOp *t); // what fill owns; NULL: nothing
+    /* What becomes of the text instead of a String, NULL: a String. It is in full[0..n). */
+    Value (*finish)(Proc *p, TextOp *t);
     StrBuf out;
     size_t i, j, n;   // fill's own
     void *state;      // fill's own
@@ -34,7 +36,8 @@ struct TextOp {
     size_t put, chars;
 };
 
-Value bi_long_text(Proc *p, TextOp *t);
+/* `size`: of the struct that begins with t. */
+Value bi_long_text(Proc *p, TextOp *t, size_t size);
 
 /* Looking for text in steps: the first occurrence of sub[0..m) in s[0..n) at or after *from. False:
  * not found before *from, which has moved on by about `bytes`; *from == SIZE_MAX: there is none. */

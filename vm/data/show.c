@@ -13,27 +13,13 @@
 #include "vm/data/num.h"
 #include "vm/data/record.h"
 #include "vm/data/string.h"
-#include "vm/util/hashmap.h"
 #include "vm/util/utf8.h"
 
 void (*nosi_show_closure_hook)(StrBuf *out, FuncCell *cell, size_t n_captures);
 const char *(*nosi_native_name_hook)(const Builtin *b);
 
-typedef struct Frame { // a container whose parts are being shown
-    Value v;           // list: what is left of it
-    size_t i, n;       // next part
-    MapEntry *entries; // map, set: owned
-} Frame;
-
-typedef struct Show {
-    StrBuf *out;          // NULL: only list user values
-    bool result;          // SHOW_RESULT
-    const ShowUser *user; // texts, NULL: built-in rendering
-    size_t n_texts;       // used so far
-    ValueVec *pending;    // where to list
-    VEC(Frame) frames;
-    HashMap open; // mutable records being shown: they can be cyclic
-} Show;
+typedef ShowFrame Frame;
+typedef Showing Show;
 
 /* ---- leaves
  * --------------------------------------------------------------------------------------------------
@@ -103,37 +89,30 @@ static const char *suffix(TypeId t)
     }
 }
 
-/* Like a list, with the type in front (D-29). */
-static void show_array(StrBuf *out, Value v)
+static void show_element(StrBuf *out, Value v, size_t i)
 {
     const void *data = nosi_array_data(v);
-    size_t n = nosi_array_length(v);
-    nosi_strbuf_printf(out, "%s[", nosi_array_type_name(nosi_array_kind(v)));
-    for (size_t i = 0; i < n; i++) {
-        nosi_strbuf_puts(out, i ? ", " : "");
-        switch (nosi_array_kind(v)) {
-        case ELEM_I64:
-            nosi_int_text(out, ((const int64_t *)data)[i]);
-            break;
-        case ELEM_F64:
-            nosi_float_text(out, ((const double *)data)[i]);
-            break;
-        case ELEM_F32:
-            nosi_float32_text(out, ((const float *)data)[i]);
-            break;
-        case ELEM_U8:
-            nosi_int_text(out, ((const uint8_t *)data)[i]);
-            break;
-        }
+    switch (nosi_array_kind(v)) {
+    case ELEM_I64:
+        nosi_int_text(out, ((const int64_t *)data)[i]);
+        break;
+    case ELEM_F64:
+        nosi_float_text(out, ((const double *)data)[i]);
+        break;
+    case ELEM_F32:
+        nosi_float32_text(out, ((const float *)data)[i]);
+        break;
+    case ELEM_U8:
+        nosi_int_text(out, ((const uint8_t *)data)[i]);
+        break;
     }
-    nosi_strbuf_putc(out, ']');
 }
 
 static void show_object(Show *s, Value v)
 {
     const Object *o = value_obj(v);
     StrBuf *out = s->out;
-    const char *quote = s->result && obj_kind(o) != OBJ_ARRAY ? "\"" : "";
+    const char *quote = s->result ? "\"" : "";
     nosi_strbuf_puts(out, quote);
     switch (obj_kind(o)) {
     case OBJ_CLOSURE:
@@ -147,9 +126,6 @@ static void show_object(Show *s, Value v)
             nosi_strbuf_printf(out, "<native %s>", nosi_native_name_hook(nosi_native_builtin(v)));
         else
             nosi_strbuf_puts(out, "<native>");
-        break;
-    case OBJ_ARRAY:
-        show_array(out, v);
         break;
     case OBJ_BYTES:
         nosi_strbuf_printf(out, "Bytes[%" PRIu64 "]", o->word[LSTRING_BYTES]);
@@ -262,6 +238,7 @@ static bool is_container(Value v)
     case OBJ_VARIANT:
     case OBJ_MAP:
     case OBJ_SET:
+    case OBJ_ARRAY:
         return true;
     default:
         return false;
@@ -303,6 +280,11 @@ static void open_container(Show *s, Value v)
     case OBJ_TUPLE:
         text(s, "(");
         break;
+    case OBJ_ARRAY: // like a list, with the type in front (D-29)
+        text(s, nosi_array_type_name(nosi_array_kind(v)));
+        text(s, "[");
+        f.n = s->out ? nosi_array_length(v) : 0;
+        break;
     case OBJ_MAP:
     case OBJ_SET:
         f.entries = nosi_map_entries(v, &f.n);
@@ -335,7 +317,9 @@ static void close_container(Show *s)
         return;
     }
     const Object *o = value_obj(f.v);
-    text(s, obj_kind(o) == OBJ_TUPLE || obj_kind(o) == OBJ_VARIANT ? ")" : "}");
+    text(s, obj_kind(o) == OBJ_ARRAY                                 ? "]"
+            : obj_kind(o) == OBJ_TUPLE || obj_kind(o) == OBJ_VARIANT ? ")"
+                                                                     : "}");
     if (obj_has_flag(o, OBJ_MUTABLE))
         nosi_hashmap_remove(&s->open, o);
 }
@@ -352,11 +336,12 @@ static bool show_part(Show *s, Value v) // false: it was opened, its frame is on
     return true;
 }
 
-/* Goes on with the innermost container until another one is opened or it ends. */
+/* Goes on with the innermost container until another one is opened, it ends, or there were steps
+ * enough. */
 static void show_frame(Show *s)
 {
     uint32_t level = s->frames.n - 1;
-    for (;;) {
+    while (s->left-- > 0) {
         Frame *f = &s->frames.at[level];
         if (value_is_cons(f->v)) {
             Value cell = f->v;
@@ -386,6 +371,10 @@ static void show_frame(Show *s)
         }
         if (i)
             text(s, ", ");
+        if (obj_kind(o) == OBJ_ARRAY) {
+            show_element(s->out, f->v, i);
+            continue;
+        }
         if (obj_kind(o) != OBJ_TUPLE) {
             const Shape *shape = nosi_shape(obj_aux(o));
             if (obj_kind(o) == OBJ_RECORD && shape->field_names[i]) {
@@ -402,31 +391,56 @@ static void show_frame(Show *s)
     }
 }
 
-static void walk(Show *s, Value v, bool nested)
+void nosi_show_free(Showing *s)
 {
-    if (!show_user(s, v)) {
-        if (is_container(v))
-            open_container(s, v);
-        else
-            show_leaf(s, v, nested);
-        while (s->frames.n)
-            show_frame(s);
-    }
+    for (uint32_t i = 0; i < s->frames.n; i++)
+        nosi_free(s->frames.at[i].entries);
     vec_free(&s->frames);
     nosi_hashmap_free(&s->open);
 }
 
+bool nosi_show_go(Showing *s, StrBuf *out, ValueVec *pending, int64_t *steps)
+{
+    s->out = out;
+    s->pending = pending;
+    s->left = *steps;
+    if (!s->begun) {
+        s->begun = true;
+        if (!show_user(s, s->v)) {
+            if (is_container(s->v))
+                open_container(s, s->v);
+            else
+                show_leaf(s, s->v, s->nested);
+        }
+    }
+    while (s->frames.n && s->left > 0)
+        show_frame(s);
+    *steps = s->left;
+    if (s->frames.n)
+        return false;
+    nosi_show_free(s);
+    return true;
+}
+
 void nosi_show(StrBuf *out, Value v, ShowMode mode, const ShowUser *user)
 {
-    Show s = {.out = out, .result = mode == SHOW_RESULT, .user = user};
-    walk(&s, v, mode != SHOW_TOP);
+    Showing s = nosi_showing(v, mode, user);
+    int64_t all = INT64_MAX;
+    nosi_show_go(&s, out, NULL, &all);
+}
+
+bool nosi_show_may_be_pending(Value v)
+{
+    return (is_container(v) || value_is_imm_kind(v, IMM_CTOR)) &&
+           nosi_any_user_impl(1u << IMPL_SHOW);
 }
 
 void nosi_show_pending(Value v, ValueVec *out)
 {
-    Show s = {.pending = out};
-    if ((is_container(v) || value_is_imm_kind(v, IMM_CTOR)) && nosi_any_user_impl(1u << IMPL_SHOW))
-        walk(&s, v, false);
+    Showing s = nosi_showing(v, SHOW_TOP, NULL);
+    int64_t all = INT64_MAX;
+    if (nosi_show_may_be_pending(v))
+        nosi_show_go(&s, NULL, out, &all);
 }
 
 void nosi_show_debug(Value v)

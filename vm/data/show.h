@@ -6,7 +6,9 @@
 #ifndef NOSI_SHOW_H
 #define NOSI_SHOW_H
 
+#include "vm/util/hashmap.h"
 #include "vm/util/strbuf.h"
+#include "vm/util/vec.h"
 #include "vm/value/shape.h"
 
 typedef struct Builtin Builtin;
@@ -34,6 +36,37 @@ typedef struct ValueVec { // a VEC(Value)
 void nosi_show(StrBuf *out, Value v, ShowMode mode, const ShowUser *user);
 /* Appends the values that need user Show; v itself included. Valid until the next reserve. */
 void nosi_show_pending(Value v, ValueVec *out);
+/* Is a walk needed to know? */
+bool nosi_show_may_be_pending(Value v);
+
+/* Both in steps, for values of any size: go until it says true. `out` NULL: lists in `pending`.
+ * `steps`: parts to look at, at least one; what is left is written back. A Showing may be moved
+ * between two steps; it owns C memory, freed by the last step or by nosi_show_free. Its Values are
+ * valid until the next reserve. */
+typedef struct ShowFrame {    // a container whose parts are being shown
+    Value v;                  // list: what is left of it
+    size_t i, n;              // next part
+    struct MapEntry *entries; // map, set: owned
+} ShowFrame;
+typedef struct Showing {
+    StrBuf *out; // NULL: only list user values
+    Value v;
+    bool result, nested, begun;
+    const ShowUser *user; // texts, NULL: built-in rendering
+    size_t n_texts;       // used so far
+    ValueVec *pending;    // where to list
+    int64_t left;
+    VEC(ShowFrame) frames;
+    HashMap open; // mutable records being shown: they can be cyclic
+} Showing;
+NOS_INLINE Showing nosi_showing(Value v, ShowMode mode, const ShowUser *user)
+{
+    return (Showing){
+        .v = v, .result = mode == SHOW_RESULT, .nested = mode != SHOW_TOP, .user = user};
+}
+bool nosi_show_go(Showing *s, StrBuf *out, ValueVec *pending, int64_t *steps);
+void nosi_show_free(Showing *s);
+
 /* show() to a file for debugging. */
 void nosi_show_debug(Value v);
 
