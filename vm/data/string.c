@@ -102,6 +102,13 @@ uint64_t nosi_string_hash(Value s)
     return h;
 }
 
+enum { NEAR = 256 }; // code points that are walked rather than looked up
+
+static StrBlob *blob_of(Value s)
+{
+    return (StrBlob *)(uintptr_t)value_obj(s)->word[LSTRING_BLOB];
+}
+
 size_t nosi_string_offset(Value s, size_t index)
 {
     size_t n;
@@ -111,14 +118,11 @@ size_t nosi_string_offset(Value s, size_t index)
         return n;
     if (chars == n)
         return index;
-    if (index <= chars / 2)
+    if (obj_kind(value_obj(s)) == OBJ_STRING || index < NEAR)
         return nosi_utf8_offset(p, n, index);
-    size_t i = n; // nearer to the end: walk backwards
-    for (size_t k = chars; k > index; k--)
-        do
-            i--;
-        while (((unsigned char)p[i] & 0xC0) == 0x80);
-    return i;
+    StrBlob *b = blob_of(s);
+    size_t from = value_obj(s)->word[LSTRING_OFFSET], before = nosi_blob_count(b, from, from + n);
+    return nosi_blob_find(b, before + index, from + n) - from;
 }
 
 size_t nosi_string_index(Value s, size_t offset)
@@ -126,7 +130,13 @@ size_t nosi_string_index(Value s, size_t offset)
     size_t n;
     const char *p = view(s, &n);
     offset = NOS_MIN(offset, n);
-    return nosi_string_is_ascii(s) ? offset : nosi_utf8_count(p, offset);
+    if (nosi_string_is_ascii(s))
+        return offset;
+    if (obj_kind(value_obj(s)) == OBJ_STRING)
+        return nosi_utf8_count(p, offset);
+    size_t from = value_obj(s)->word[LSTRING_OFFSET];
+    return nosi_blob_count(blob_of(s), from + offset, from + n) -
+           nosi_blob_count(blob_of(s), from, from + n);
 }
 
 bool nosi_string_code_at(Value s, int64_t index, uint32_t *out)
@@ -503,7 +513,7 @@ bool nosi_string_substring(Heap *h, Value s, int64_t a, int64_t b, Value *out)
     if (a >= b)
         return nosi_string_new(h, "", 0, out);
     size_t from = nosi_string_offset(s, (size_t)a), to;
-    if (nosi_string_is_ascii(s) || b == len) {
+    if (nosi_string_is_ascii(s) || b == len || b - a > 1024) {
         to = nosi_string_offset(s, (size_t)b);
     } else {
         size_t n;

@@ -2,6 +2,51 @@
 #include "vm/heap/blob.h"
 
 #include "vm/util/alloc.h"
+#include "vm/util/utf8.h"
+
+/* How many code points begin before every MARK_BYTES-th byte. Made for the part that is written;
+ * when the text has doubled a new table takes its place, and the old one, which others may be
+ * reading, lives as long as the blob. */
+enum { MARK_BYTES = 64 };
+typedef struct BlobMarks {
+    struct BlobMarks *older;
+    size_t n; // chars[0 .. n)
+    uint32_t chars[];
+} BlobMarks;
+
+static void marks_free(BlobMarks *m)
+{
+    for (BlobMarks *older; m; m = older) {
+        older = m->older;
+        nosi_free(m);
+    }
+}
+
+/* Marks for at least half of [0, end), or NULL. */
+static const BlobMarks *marks(StrBlob *b, size_t end)
+{
+    size_t n = NOS_MIN(end, (size_t)UINT32_MAX) / MARK_BYTES + 1;
+    // Acquire pairs with the exchange below: the table is complete.
+    BlobMarks *now = atomic_load_explicit(&b->marks, memory_order_acquire);
+    if (now ? n <= now->n * 2 : n <= 8)
+        return now;
+    BlobMarks *m = nosi_try_alloc(sizeof *m + n * sizeof m->chars[0]);
+    if (!m)
+        return now;
+    m->older = now;
+    m->n = n;
+    m->chars[0] = 0;
+    for (size_t k = 1; k < n; k++)
+        m->chars[k] =
+            m->chars[k - 1] + nosi_utf8_count(b->bytes + (k - 1) * MARK_BYTES, MARK_BYTES);
+    if (!atomic_compare_exchange_strong_explicit(&b->marks, &now, m, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        m->older = NULL; // somebody else was faster; its table may be shorter, but it will do
+        nosi_free(m);
+        return now;
+    }
+    return m;
+}
 
 StrBlob *nosi_blob_new(size_t cap)
 {
@@ -13,6 +58,7 @@ StrBlob *nosi_blob_new(size_t cap)
     atomic_init(&b->refs, 1);
     atomic_init(&b->used, 0);
     b->cap = cap;
+    atomic_init(&b->marks, NULL);
     return b;
 }
 
@@ -36,8 +82,31 @@ void nosi_blob_unref(StrBlob *b)
 {
     // Release: our reads of the bytes happen before the free; acquire on the last one pairs with
     // the others' releases.
-    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
-        nosi_free(b);
+    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    marks_free(atomic_load_explicit(&b->marks, memory_order_relaxed));
+    nosi_free(b);
+}
+
+size_t nosi_blob_count(StrBlob *b, size_t to, size_t end)
+{
+    const BlobMarks *m = marks(b, end);
+    size_t k = m ? NOS_MIN(to / MARK_BYTES, m->n - 1) : 0, before = m ? m->chars[k] : 0;
+    return before + nosi_utf8_count(b->bytes + k * MARK_BYTES, to - k * MARK_BYTES);
+}
+
+size_t nosi_blob_find(StrBlob *b, size_t number, size_t end)
+{
+    const BlobMarks *m = marks(b, end);
+    size_t lo = 0, hi = m ? m->n : 1; // the last mark in [lo, hi) with no more than `number`
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        *(m->chars[mid] <= number ? &lo : &hi) = mid;
+    }
+    size_t at = NOS_MIN(lo * MARK_BYTES, end);
+    while (at < end && ((unsigned char)b->bytes[at] & 0xC0) == 0x80)
+        at++; // of a code point that began before the mark
+    return at + nosi_utf8_offset(b->bytes + at, end - at, number - (m ? m->chars[lo] : 0));
 }
 
 bool nosi_blob_claim(StrBlob *b, size_t end, size_t n)

@@ -18,6 +18,12 @@ void nosi_blob_unref(StrBlob *b); // takes one reference; any thread
  * and n bytes fit. Any thread. */
 bool nosi_blob_claim(StrBlob *b, size_t end, size_t n);
 
+/* Positions of code points in a blob with UTF-8, in O(log n): the first call counts them once and
+ * leaves marks with the blob. `end`: bytes that are surely written (the end of the caller's view).
+ * Any thread. */
+size_t nosi_blob_count(StrBlob *b, size_t to, size_t end);    // code points that begin before `to`
+size_t nosi_blob_find(StrBlob *b, size_t number, size_t end); // byte where that one begins, or end
+
 /* Of a handle (LSTRING, BYTES, ARRAY, BUFFER): */
 void nosi_offheap_release(Object *handle); // drops the reference or frees the memory
 void nosi_offheap_clone(

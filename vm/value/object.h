@@ -125,6 +125,7 @@ typedef struct StrBlob {
     _Atomic(uint64_t) refs;
     _Atomic(uint64_t) used; // bytes written; bytes before `used` never change
     uint64_t cap;
+    _Atomic(struct BlobMarks *) marks; // where code points are (blob.c), NULL: nobody asked yet
     char bytes[];
 } StrBlob;
 
