@@ -2,6 +2,8 @@
  */
 #include "vm/builtins/bi_map.h"
 
+#include "sched/long.h"
+
 /* Numbers of operations that the library passes through __mapUser. */
 typedef Value OpFn(Proc *p, Value *args, MapQuery *q);
 
@@ -194,11 +196,72 @@ Value nosi_bi_map_is_empty(Proc *p, Value *args)
     return value_bool(nosi_map_size(args[0]) == 0);
 }
 
+typedef struct ListOp {
+    LongOp op; // root[0]: the map, root[1]: the list
+    MapPart part;
+    bool reserved;
+    MapWalk walk;
+    size_t left; // entries that are not in the list yet
+} ListOp;
+
+static void list_drop(LongOp *op)
+{
+    nosi_map_walk_free(&((ListOp *)op)->walk);
+}
+
+/* All space is reserved first: nothing is collected after it, so the entries in C memory stay
+ * valid. */
+static Value list_step(Proc *p, LongOp *op)
+{
+    ListOp *o = (ListOp *)op;
+    Heap *h = &p->heap;
+    int64_t chunk = nosi_long_chunk, left;
+    if (!o->reserved) {
+        size_t words = CONS_WORDS + (o->part == MAP_PAIRS ? 3 : 0);
+        if (!nosi_reserve(p, nosi_map_size(op->root[0]) * words))
+            return VALUE_THROWN;
+        nosi_map_walk_begin(&o->walk, op->root[0]);
+        o->left = o->walk.n;
+        o->reserved = true;
+    }
+    while (left = chunk, !nosi_map_walk_go(&o->walk, &left)) {
+        if (nosi_long_pause(p, (uint32_t)(chunk - left)))
+            return VALUE_YIELD;
+    }
+    const MapEntry *e = o->walk.e;
+    while (o->left) {
+        Value list = op->root[1];
+        for (uint32_t k = nosi_long_chunk; k && o->left; k--) {
+            const MapEntry *x = &e[--o->left];
+            Value v = o->part == MAP_VALUES ? x->value : x->key;
+            if (o->part == MAP_PAIRS)
+                v = nosi_tuple_nogc(h, (Value[]){x->key, x->value}, 2);
+            list = nosi_cons_nogc(h, v, list);
+        }
+        op->root[1] = list;
+        if (nosi_long_pause(p, nosi_long_chunk) && o->left)
+            return VALUE_YIELD;
+    }
+    return op->root[1];
+}
+
+Value bi_map_list(Proc *p, Value m, MapPart part)
+{
+    ListOp o;
+    if (nosi_map_size(m) == 0)
+        return VALUE_NIL;
+    o.op = (LongOp){.step = list_step, .drop = list_drop, .root = {m, VALUE_NIL}};
+    o.part = part;
+    o.reserved = false;
+    o.walk.at = NULL;
+    o.walk.e = o.walk.sorted = NULL;
+    return nosi_long_run(p, &o.op, sizeof o);
+}
+
 static Value part(Proc *p, Value *args, MapPart which)
 {
-    Value v;
     WANT_MAP(0);
-    return OK_OR_NOMEM(nosi_map_to_list(&p->heap, args[0], which, &v), v);
+    return bi_map_list(p, args[0], which);
 }
 
 Value nosi_bi_map_keys(Proc *p, Value *args)

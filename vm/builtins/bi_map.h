@@ -29,6 +29,9 @@ Value bi_map_failed(Proc *p, Value *args, unsigned n_args, MapOperation op, MapS
 Value bi_map_whole(Proc *p, LibFunc user, unsigned n, const Value *args, MapStatus st, MapQuery *q,
                    Value result);
 
+/* List of the keys (elements), values or pairs, in steps. */
+Value bi_map_list(Proc *p, Value m, MapPart part);
+
 Value bi_set_insert(Proc *p, Value *args, MapQuery *q);
 Value bi_set_remove(Proc *p, Value *args, MapQuery *q);
 Value bi_set_contains(Proc *p, Value *args, MapQuery *q);

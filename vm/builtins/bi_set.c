@@ -59,9 +59,8 @@ Value nosi_bi_set_is_empty(Proc *p, Value *args)
 
 Value nosi_bi_set_to_list(Proc *p, Value *args)
 {
-    Value v;
     WANT_SET(0);
-    return OK_OR_NOMEM(nosi_map_to_list(&p->heap, args[0], MAP_KEYS, &v), v);
+    return bi_map_list(p, args[0], MAP_KEYS);
 }
 
 Value nosi_bi_set_from_list(Proc *p, Value *args)

@@ -949,6 +949,96 @@ static MapEntry *sort_entries(MapEntry *e, size_t n)
     return sorted;
 }
 
+void nosi_map_walk_begin(MapWalk *w, Value m)
+{
+    *w = (MapWalk){.m = m, .n = nosi_map_size(m), .lo = UINT64_MAX};
+    if (obj_kind(root_of(m)) == OBJ_MFLAT) {
+        w->e = nosi_map_entries(m, &w->n);
+        w->phase = WALK_DONE;
+        return;
+    }
+    w->e = nosi_alloc(w->n * sizeof *w->e);
+    w->path[0].node = root_of(m);
+    w->depth = 1;
+}
+
+/* Everything in the node on top of the path, and on to the next one. */
+static size_t walk_node(MapWalk *w)
+{
+    const Object *n = w->path[w->depth - 1].node;
+    uint32_t *next = &w->path[w->depth - 1].next;
+    unsigned vs = value_words(w->m);
+    unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
+    if (*next == 0) {
+        for (unsigned i = 0; i < count; i++) {
+            Entry e = get_entry(n, vs, i);
+            w->lo = NOS_MIN(w->lo, e.serial);
+            w->hi = NOS_MAX(w->hi, e.serial);
+            w->e[w->i++] = (MapEntry){e.key, e.value, e.serial};
+        }
+        *next = 1 + count * (2 + vs);
+    }
+    if (obj_kind(n) == OBJ_MNODE && *next < obj_words(n)) {
+        w->path[w->depth++] = (MapPath){value_obj(obj_value(n, (*next)++)), 0};
+        return 4;
+    }
+    w->depth--;
+    return count + 1;
+}
+
+bool nosi_map_walk_go(MapWalk *w, int64_t *steps)
+{
+    while (*steps > 0 && w->phase == WALK_COLLECT) {
+        *steps -= (int64_t)walk_node(w) * 2;
+        if (w->depth)
+            continue;
+        NOS_ASSERT(w->i == w->n);
+        w->range = w->hi - w->lo + 1;
+        w->i = 0;
+        if (w->range > 4 * (uint64_t)w->n + 64) { // many were removed
+            qsort(w->e, w->n, sizeof *w->e, entries_by_serial);
+            w->phase = WALK_DONE;
+        } else { // serials are dense: each to its place
+            w->at = nosi_calloc(w->range, sizeof *w->at);
+            w->phase = WALK_PLACE;
+        }
+    }
+    while (*steps > 0 && w->phase == WALK_PLACE) {
+        for (int k = 0; k < 64 && w->i < w->n; k++, w->i++)
+            w->at[w->e[w->i].serial - w->lo] = (uint32_t)w->i + 1;
+        *steps -= 64;
+        if (w->i == w->n) {
+            w->sorted = nosi_alloc(w->n * sizeof *w->sorted);
+            w->i = w->k = 0;
+            w->phase = WALK_SORT;
+        }
+    }
+    while (*steps > 0 && w->phase == WALK_SORT) {
+        for (int k = 0; k < 64 && w->i < w->range; k++, w->i++)
+            if (w->at[w->i])
+                w->sorted[w->k++] = w->e[w->at[w->i] - 1];
+        *steps -= 96;
+        if (w->i == w->range) {
+            nosi_free(w->at);
+            nosi_free(w->e);
+            w->at = NULL;
+            w->e = w->sorted;
+            w->sorted = NULL;
+            w->phase = WALK_DONE;
+        }
+    }
+    return w->phase == WALK_DONE;
+}
+
+void nosi_map_walk_free(MapWalk *w)
+{
+    nosi_free(w->at);
+    nosi_free(w->e);
+    nosi_free(w->sorted);
+    w->at = NULL;
+    w->e = w->sorted = NULL;
+}
+
 MapEntry *nosi_map_entries(Value m, size_t *n)
 {
     size_t size = *n = nosi_map_size(m);

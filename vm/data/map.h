@@ -107,6 +107,27 @@ typedef struct MapEntry {
  * valid until the next reserve. Returns NULL for an empty one. */
 MapEntry *nosi_map_entries(Value m, size_t *n);
 
+/* The same in steps: begin, go until it says true, then the entries are e[0..n); free at any time.
+ * `steps`: entries of about 8 ns to handle; what is left is written back. */
+enum { MAP_MAX_DEPTH = 16 };
+typedef struct MapPath {
+    const Object *node;
+    uint32_t next; // word of the child to look at next, 0: nothing of the node was looked at
+} MapPath;
+typedef struct MapWalk {
+    Value m;
+    MapEntry *e, *sorted; // owned
+    size_t n, i, k;
+    uint64_t lo, hi, range; // of the serials
+    uint32_t *at;           // by serial: 1 + index in e; owned
+    enum { WALK_COLLECT, WALK_PLACE, WALK_SORT, WALK_DONE } phase;
+    unsigned depth;
+    MapPath path[MAP_MAX_DEPTH];
+} MapWalk;
+void nosi_map_walk_begin(MapWalk *w, Value m);
+bool nosi_map_walk_go(MapWalk *w, int64_t *steps);
+void nosi_map_walk_free(MapWalk *w);
+
 typedef enum MapPart { MAP_KEYS, MAP_VALUES, MAP_PAIRS } MapPart;
 /* List of keys (elements), values, or (key, value) tuples in insertion order. False: out of memory.
  */
