@@ -9,8 +9,8 @@
  * pusher that gets a sleeper up moves it from n_sleeping to n_searching on its behalf, so that
  * further pushers see that help is on its way. */
 #include "sched/internal.h"
-#include "sched/poll.h"
 #include "sched/long.h"
+#include "sched/poll.h"
 
 #include <errno.h>
 #include <signal.h>
