@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "vm/data/record.h"
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
+#include "vm/util/env.h"
 #include "vm/util/vec.h"
 
 enum { STREAMS = 3, RESULT_WORDS = 4, CHUNK = 16 << 10 };
@@ -38,6 +40,9 @@ typedef struct Child {
 
 static const StreamErrors errors = {IO_ERR_TIMEOUT, IO_ERR_INVALID_HANDLE, IO_ERR_OTHER,
                                     IO_ERR_OTHER};
+
+static pthread_mutex_t living_mutex = PTHREAD_MUTEX_INITIALIZER;
+static VEC(int) living; // children that have not ended, as far as we know; under living_mutex
 
 static void run_progress(RunOp *o);
 
@@ -106,6 +111,35 @@ static Value wait_finish(Proc *p, IoOp *op)
     return value_small(o->status);
 }
 
+/* ---- the end of the program
+ * ---------------------------------------------------------------------- */
+
+static void add_living(int pid)
+{
+    pthread_mutex_lock(&living_mutex);
+    vec_push(&living, pid);
+    pthread_mutex_unlock(&living_mutex);
+}
+
+static void remove_living(int pid)
+{
+    pthread_mutex_lock(&living_mutex);
+    for (uint32_t i = 0; i < living.n; i++)
+        if (living.at[i] == pid) {
+            living.at[i] = vec_pop(&living);
+            break;
+        }
+    pthread_mutex_unlock(&living_mutex);
+}
+
+void nosi_exec_kill_all(void)
+{
+    pthread_mutex_lock(&living_mutex);
+    VEC_EACH (int, pid, &living)
+        kill(*pid, SIGKILL);
+    pthread_mutex_unlock(&living_mutex);
+}
+
 /* ---- children ---------------------------------------------------------------------------------
  */
 
@@ -128,6 +162,7 @@ static void on_exit_of(uv_process_t *uv, int64_t status, int signal)
     Child *c = uv->data;
     c->exited = true;
     c->status = signal ? -1 : (int)status;
+    remove_living(c->pid);
     nosi_resource_retain(&c->res);
     wake_waiting(c, false);
     if (c->run)
@@ -174,8 +209,8 @@ static void close_all(const int fd[STREAMS])
 
 typedef struct Command {
     VEC(char *) argv;
-    VEC(char *) env; // empty: ours
-    char *dir;       // or NULL
+    VEC(char *) env;
+    char *dir; // or NULL
 } Command;
 
 static void free_command(Command *c)
@@ -209,6 +244,7 @@ static Child *spawn_child(Proc *p, Command *cmd)
     nosi_resource_retain(&c->res); // ours
     nosi_resource_retain(&c->res); // libuv's
     c->uv.data = c;
+    vec_push(&cmd->env, NULL);
     uv_stdio_container_t stdio[STREAMS];
     for (int i = 0; i < STREAMS; i++) {
         stdio[i].flags = UV_INHERIT_FD;
@@ -218,7 +254,7 @@ static Child *spawn_child(Proc *p, Command *cmd)
         .exit_cb = on_exit_of,
         .file = cmd->argv.at[0],
         .args = cmd->argv.at,
-        .env = cmd->env.n ? cmd->env.at : NULL,
+        .env = cmd->env.at,
         .cwd = cmd->dir,
         .stdio = stdio,
         .stdio_count = STREAMS,
@@ -235,6 +271,7 @@ static Child *spawn_child(Proc *p, Command *cmd)
         return NULL;
     }
     c->pid = uv_process_get_pid(&c->uv);
+    add_living(c->pid);
     for (int i = 0; i < STREAMS; i++) {
         c->stream[i] = nosi_stream_new(HANDLE_PROCESS, l, ours[i]);
         nosi_resource_retain(&c->stream[i]->fd.res);
@@ -244,6 +281,16 @@ static Child *spawn_child(Proc *p, Command *cmd)
 
 /* ---- arguments --------------------------------------------------------------------------------
  */
+
+/* A copy of our environment: another worker may change that one at any time. */
+static void copy_environment(Command *c)
+{
+    extern char **environ;
+    pthread_mutex_lock(&nosi_env_mutex);
+    for (char **e = environ; e && *e; e++)
+        vec_push(&c->env, nosi_strdup(*e));
+    pthread_mutex_unlock(&nosi_env_mutex);
+}
 
 static bool add_arg(Proc *p, Command *c, Value v)
 {
@@ -261,39 +308,41 @@ static bool command_args(Proc *p, Command *c, Value program, Value args)
     for (; ok && value_is_cons(args); args = value_tail(args))
         ok = add_arg(p, c, value_head(args));
     vec_push(&c->argv, NULL);
+    copy_environment(c);
     return ok;
 }
 
-/* Our environment with some names set. */
-static bool set_environment(Proc *p, Command *c, Value pairs)
+/* Takes "NAME=value". */
+static void set_variable(Command *c, char *entry)
 {
-    extern char **environ;
-    if (!value_is_cons(pairs))
-        return true;
-    for (char **e = environ; *e; e++)
-        vec_push(&c->env, nosi_strdup(*e));
+    size_t n = strcspn(entry, "=") + 1;
+    for (uint32_t i = 0; i < c->env.n; i++)
+        if (strncmp(c->env.at[i], entry, n) == 0) {
+            nosi_free(c->env.at[i]);
+            c->env.at[i] = entry;
+            return;
+        }
+    vec_push(&c->env, entry);
+}
+
+/* False after raising. */
+static bool set_variables(Proc *p, Command *c, Value pairs)
+{
     for (; value_is_cons(pairs); pairs = value_tail(pairs)) {
         Value pair = value_head(pairs);
         char *name = nosi_cstr_arg(p, nosi_tuple_get(pair, 0), "name");
         char *value = name ? nosi_cstr_arg(p, nosi_tuple_get(pair, 1), "value") : NULL;
-        if (!value) {
-            nosi_free(name);
-            return false;
+        if (value) {
+            StrBuf s = {0};
+            nosi_strbuf_printf(&s, "%s=%s", name, value);
+            nosi_strbuf_cstr(&s);
+            set_variable(c, s.s);
         }
-        StrBuf s = {0};
-        nosi_strbuf_printf(&s, "%s=%s", name, value);
-        size_t n = strlen(name) + 1;
-        uint32_t at = 0;
-        while (at < c->env.n && strncmp(c->env.at[at], nosi_strbuf_cstr(&s), n) != 0)
-            at++;
-        if (at == c->env.n)
-            vec_push(&c->env, NULL);
-        nosi_free(c->env.at[at]);
-        c->env.at[at] = s.s;
         nosi_free(name);
         nosi_free(value);
+        if (!value)
+            return false;
     }
-    vec_push(&c->env, NULL);
     return true;
 }
 
@@ -486,7 +535,7 @@ Value nosi_exec_start_in(Proc *p, Value *args)
     bool ok = command_args(p, &cmd, args[0], args[1]);
     if (ok) {
         cmd.dir = nosi_cstr_arg(p, args[2], "path");
-        ok = cmd.dir && set_environment(p, &cmd, args[3]);
+        ok = cmd.dir && set_variables(p, &cmd, args[3]);
     }
     if (ok && !*cmd.dir) {
         nosi_free(cmd.dir);

@@ -4,6 +4,9 @@
 
 #include "sched/proc.h"
 
+/* The program ends without ending its processes: what they own goes with them. */
+void nosi_exec_kill_all(void);
+
 Value nosi_exec_run(Proc *p, Value *args);   // program, arguments, input, ms (negative: no limit)
 Value nosi_exec_start(Proc *p, Value *args); // program, arguments
 Value nosi_exec_start_in(Proc *p, Value *args);  // ..., directory ("": this one), [(name, value)]

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +16,7 @@
 #include "vm/util/alloc.h"
 #include "vm/util/vec.h"
 
-enum { MS = 1000000, CLOSE_WAIT_MS = 500, CLOSE_STEP_MS = 5, SLACK = 2 };
+enum { MS = 1000000, CLOSE_WAIT_MS = 200, CLOSE_STEP_MS = 5, SLACK = 2, PREPARED = 16 };
 
 struct IoLoop {
     /* any thread */
@@ -29,6 +30,7 @@ struct IoLoop {
     IoLoop *next;
     /* resource.c's mutex */
     IoResource *resources;
+    bool ready; // uv is initialised already; of whoever takes it from the free ones
     /* fixed while open */
     Sched *sched;
     /* loop's thread */
@@ -385,35 +387,65 @@ static void no_action(uv_timer_t *h)
     (void)h;
 }
 
-static IoLoop *new_loop(void)
+static IoLoop *take_free(void)
 {
     pthread_mutex_lock(&loops_mutex);
     IoLoop *l = free_loops;
     if (l)
         free_loops = l->next;
     pthread_mutex_unlock(&loops_mutex);
-    if (l)
-        return l;
-    l = nosi_calloc(1, sizeof *l);
-    l->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (l->bell < 0)
-        nosi_fatal("cannot make an event loop: %s", strerror(errno));
     return l;
+}
+
+static void must(int err)
+{
+    if (err)
+        nosi_fatal("cannot make an event loop: %s", uv_strerror(err));
+}
+
+/* With all the descriptors it needs. */
+static IoLoop *new_loop(void)
+{
+    IoLoop *l = take_free();
+    if (!l) {
+        l = nosi_calloc(1, sizeof *l);
+        l->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        must(l->bell < 0 ? -errno : 0);
+    }
+    if (!l->ready)
+        must(uv_loop_init(&l->uv));
+    l->ready = true;
+    return l;
+}
+
+/* Loops for the workers that start later, when the program may have used up its descriptors. */
+static void prepare_loops(uint32_t n)
+{
+    IoLoop *list = NULL, *next;
+    for (uint32_t i = 0; i < n; i++) {
+        IoLoop *l = new_loop();
+        l->next = list;
+        list = l;
+    }
+    pthread_mutex_lock(&loops_mutex);
+    for (; list; list = next) {
+        next = list->next;
+        list->next = free_loops;
+        free_loops = list;
+    }
+    pthread_mutex_unlock(&loops_mutex);
 }
 
 static void *open_loop(Sched *s, uint32_t worker)
 {
+    if (worker == 0)
+        prepare_loops(NOS_MIN(nosi_sched_stats(s).workers, PREPARED));
     IoLoop *l = new_loop();
-    (void)worker;
     l->sched = s;
     l->closing = false;
-    int err = uv_loop_init(&l->uv);
-    if (!err)
-        err = uv_poll_init(&l->uv, &l->on_bell, l->bell);
-    if (!err)
-        err = uv_poll_start(&l->on_bell, UV_READABLE, bell_rang);
-    if (err)
-        nosi_fatal("cannot make an event loop: %s", uv_strerror(err));
+    l->ready = false; // not when it is used again
+    must(uv_poll_init(&l->uv, &l->on_bell, l->bell));
+    must(uv_poll_start(&l->on_bell, UV_READABLE, bell_rang));
     uv_timer_init(&l->uv, &l->nap);
     uv_timer_init(&l->uv, &l->clock);
     l->on_bell.data = l->clock.data = l;
@@ -543,9 +575,21 @@ static void close_loop(void *loop)
     pthread_mutex_unlock(&loops_mutex);
 }
 
+/* Servers have a descriptor for each connection; the soft limit only protects programs that cannot
+ * count beyond 1023. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
 void nosi_io_init(void)
 {
     static const SchedPoller poller = {open_loop, poll_loop, interrupt_loop, close_loop};
     nosi_sched_poller = &poller;
     nosi_io_process_exit = process_exit;
+    raise_descriptor_limit();
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/exec.h"
 #include "vm/bytecode/bytecode.h"
 #include "vm/run.h"
 #include "vm/vm.h"
@@ -325,5 +326,7 @@ int main(int argc, char **argv)
         cli.command = CMD_REPL;
     // The VM is not torn down: other processes of the program are abandoned (part 3, 2.6) and the
     // OS takes the memory back at once.
-    _exit(end_output(run_command(&cli)));
+    int status = end_output(run_command(&cli));
+    nosi_exec_kill_all();
+    _exit(status);
 }

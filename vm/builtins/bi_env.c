@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include "vm/builtins/builtins.h"
+#include "vm/util/env.h"
 
 extern char **environ;
 
 static const char *const *program_args;
 static uint32_t n_program_args;
 /* The C library's environment is not thread safe; everything of ours that touches it takes this. */
-static pthread_mutex_t env_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 void nosi_builtins_set_args(const char *const *args, uint32_t n)
 {
@@ -32,10 +32,10 @@ static bool lossy(Proc *p, const char *s, Value *out)
 static Value variable(Proc *p, const char *name)
 {
     Value v;
-    pthread_mutex_lock(&env_mutex);
+    pthread_mutex_lock(&nosi_env_mutex);
     const char *value = *name && !strchr(name, '=') ? getenv(name) : NULL;
     char *copied = value ? nosi_strdup(value) : NULL;
-    pthread_mutex_unlock(&env_mutex);
+    pthread_mutex_unlock(&nosi_env_mutex);
     if (!copied)
         return nosi_none();
     bool ok = lossy(p, copied, &v);
@@ -66,9 +66,9 @@ Value nosi_bi_env_set(Proc *p, Value *args)
     WANT_STRING(1);
     bool ok = nosi_string_copy_cstr(args[0], &name) && nosi_string_copy_cstr(args[1], &value);
     if (ok) {
-        pthread_mutex_lock(&env_mutex);
+        pthread_mutex_lock(&nosi_env_mutex);
         ok = setenv(nosi_strbuf_cstr(&name), nosi_strbuf_cstr(&value), 1) == 0;
-        pthread_mutex_unlock(&env_mutex);
+        pthread_mutex_unlock(&nosi_env_mutex);
     }
     nosi_strbuf_free(&name);
     nosi_strbuf_free(&value);
@@ -80,9 +80,9 @@ Value nosi_bi_env_remove(Proc *p, Value *args)
     StrBuf name = {0};
     WANT_STRING(0);
     if (nosi_string_copy_cstr(args[0], &name)) {
-        pthread_mutex_lock(&env_mutex);
+        pthread_mutex_lock(&nosi_env_mutex);
         unsetenv(nosi_strbuf_cstr(&name)); // a name that cannot exist does not
-        pthread_mutex_unlock(&env_mutex);
+        pthread_mutex_unlock(&nosi_env_mutex);
     }
     nosi_strbuf_free(&name);
     return VALUE_UNIT;
@@ -95,10 +95,10 @@ Value nosi_bi_env_all(Proc *p, Value *args)
     VEC(char *) lines = {0};
     bool ok = true;
     (void)args;
-    pthread_mutex_lock(&env_mutex);
+    pthread_mutex_lock(&nosi_env_mutex);
     for (char **e = environ; e && *e; e++)
         vec_push(&lines, nosi_strdup(*e));
-    pthread_mutex_unlock(&env_mutex);
+    pthread_mutex_unlock(&nosi_env_mutex);
     ROOT(h, list);
     ROOT_ARRAY(h, pair, 2);
     for (uint32_t i = lines.n; i-- > 0;) {
