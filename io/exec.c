@@ -176,8 +176,8 @@ static void close_child(IoResource *r)
     Child *c = (Child *)r;
     wake_waiting(c, true);
     for (int i = 0; i < STREAMS; i++)
-        if (c->stream[i])
-            nosi_resource_end(&c->stream[i]->fd.res);
+        if (c->stream[i]) // before the child can, so that readers see no end of its output
+            nosi_resource_end_now(&c->stream[i]->fd.res);
     if (!c->exited && c->pid)
         uv_process_kill(&c->uv, SIGKILL); // and on_exit_of comes
     nosi_resource_drop(r);

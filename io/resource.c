@@ -91,6 +91,17 @@ bool nosi_resource_end(IoResource *r)
     return mine;
 }
 
+void nosi_resource_end_now(IoResource *r)
+{
+    pthread_mutex_lock(&mutex);
+    bool mine = mark_locked(r);
+    pthread_mutex_unlock(&mutex);
+    if (mine) {
+        nosi_loop_count(r->loop, -1);
+        run_close(&r->task);
+    }
+}
+
 bool nosi_resource_close(int64_t handle, HandleKind kind)
 {
     IoResource *r = nosi_resource_get(handle, kind);

@@ -44,6 +44,7 @@ void nosi_resource_drop(IoResource *r);   // takes one reference; NULL is fine
 bool nosi_resource_close(int64_t handle, HandleKind kind);
 /* The same for a resource one has a reference of, open or only initialised. */
 bool nosi_resource_end(IoResource *r);
+void nosi_resource_end_now(IoResource *r); // at once: on its loop's thread, not in a callback of r
 /* What a native `close` does: p goes on when the resource is closed. *result is what the native
  * returns. False: not open, nothing happened. */
 bool nosi_resource_close_wait(Proc *p, int64_t handle, HandleKind kind, Value *result);
