@@ -16,11 +16,9 @@ struct MvarWait {
     Mvar *mvar;
     uint64_t serial;
     WaitKind kind;
-    bool queued; // under the mvar's lock
-    _Atomic(bool)
-        granted;      // set under the lock, read without by the waiter: acquire sees root and value
-    Value root;       // READ, granted: what to read
-    MvarValue *value; // READ, granted: reference
+    bool queued;           // under the mvar's lock
+    _Atomic(bool) granted; // set under the lock, read without by the waiter: acquire sees the view
+    StoreView view;        // READ, granted: what to read
 };
 
 typedef struct Hold {
@@ -43,34 +41,12 @@ static bool is_granted(MvarWait *w)
                                 memory_order_acquire); // pairs with the release in hand_over
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------------
- */
-
-static MvarValue *value_new(Value v)
+static MvResult import_view(Proc *p, StoreView *v, Value *out)
 {
-    if (!value_is_pointer(v))
-        return NULL;
-    MvarValue *x = nosi_alloc(sizeof *x);
-    atomic_init(&x->refs, 1);
-    x->fragment = nosi_fragment_copy(v);
-    return x;
-}
-
-static void value_drop(MvarValue *x)
-{
-    // acq_rel: the last one to drop it sees that the others have finished reading.
-    if (x && atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) == 1) {
-        nosi_fragment_free(x->fragment);
-        nosi_free(x);
-    }
-}
-
-static MvarValue *value_share(MvarValue *x)
-{
-    if (x)
-        atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed); // we hold a reference already
-    return x;
+    if (nosi_store_import(&p->heap, v, out))
+        return MV_DONE;
+    nosi_out_of_memory(p);
+    return MV_THROWN;
 }
 
 static MvResult import(Proc *p, const Fragment *f, Value *out)
@@ -107,15 +83,14 @@ Mvar *nosi_mvar_new(Name name, Value initial)
 {
     Mvar *m = nosi_calloc(1, sizeof *m);
     m->name = name;
-    m->root = value_is_pointer(initial) ? VALUE_UNIT : initial;
-    m->value = value_new(initial);
+    nosi_store_set(&m->store, NULL, initial);
     return m;
 }
 
 void nosi_mvar_free(Mvar *m)
 {
     if (m)
-        value_drop(m->value);
+        nosi_store_clear(&m->store);
     nosi_free(m);
 }
 
@@ -161,8 +136,7 @@ static void hand_over(Sched *s, Mvar *m)
             if (w->kind == WAIT_WRITE) {
                 set_owner(m, w->serial);
             } else {
-                w->root = m->root;
-                w->value = value_share(m->value);
+                nosi_store_view(&m->store, NULL, &w->view);
             }
             atomic_store_explicit(&w->granted, true, memory_order_release); // pairs with is_granted
             if (up[n - 1] == owner_of(m))
@@ -205,7 +179,7 @@ static void wait_free(Proc *p)
     spin_lock(&graph_lock);
     p->mvar_wait = NULL;
     spin_unlock(&graph_lock);
-    value_drop(w->value);
+    nosi_store_view_drop(&w->view);
     nosi_count(COUNT_MVAR_WAIT, -1);
     nosi_free(w);
 }
@@ -332,27 +306,25 @@ void nosi_mvars_unwind(Proc *p, uint32_t depth, uint32_t start, uint32_t end)
 
 MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
 {
-    Value root;
-    MvarValue *v;
+    StoreView view;
     for (bool retry = true; retry;) {
         MvarWait *w = p->mvar_wait;
         if (!w && owner_of(m) == p->serial) { // nobody else may touch it
-            *out = m->root;
-            return m->value ? import(p, m->value->fragment, out) : MV_DONE;
+            nosi_store_view(&m->store, &p->heap, &view);
+            return import_view(p, &view, out);
         }
         if (w && is_granted(w)) {
-            root = w->root;
-            v = value_share(w->value);
+            view = w->view;
+            w->view = (StoreView){0};
             wait_free(p);
-            goto read;
+            return import_view(p, &view, out);
         }
         if (!w) {
             spin_lock(&m->lock);
             if (owner_of(m) == 0) {
-                root = m->root;
-                v = value_share(m->value);
+                nosi_store_view(&m->store, &p->heap, &view);
                 spin_unlock(&m->lock);
-                goto read;
+                return import_view(p, &view, out);
             }
             spin_unlock(&m->lock);
         }
@@ -361,13 +333,6 @@ MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
             return r;
     }
     return MV_PARKED;
-read:
-    *out = root;
-    if (!v)
-        return MV_DONE;
-    MvResult r = import(p, v->fragment, out);
-    value_drop(v);
-    return r;
 }
 
 MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
@@ -379,10 +344,7 @@ MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
             return r;
         m->depth = 1;
     }
-    MvarValue *old = m->value;
-    m->value = value_new(v);
-    m->root = m->value ? VALUE_UNIT : v;
-    value_drop(old);
+    nosi_store_set(&m->store, &p->heap, v);
     if (!held)
         release(p, m);
     return MV_DONE;
@@ -390,27 +352,15 @@ MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
 
 void nosi_mvar_store(Mvar *m, Fragment *v)
 {
-    MvarValue *fresh = NULL;
-    Value root = v->root;
-    if (value_is_pointer(root)) {
-        fresh = nosi_alloc(sizeof *fresh);
-        atomic_init(&fresh->refs, 1);
-        fresh->fragment = v;
-        root = VALUE_UNIT;
-    } else {
-        nosi_fragment_free(v);
-    }
     spin_lock(&m->lock);
     while (owner_of(m) != 0) { // rare (REPL): its owner touches the value without the lock
         spin_unlock(&m->lock);
         usleep(200);
         spin_lock(&m->lock);
     }
-    MvarValue *old = m->value;
-    m->root = root;
-    m->value = fresh;
+    nosi_store_set(&m->store, NULL, v->root);
     spin_unlock(&m->lock);
-    value_drop(old);
+    nosi_fragment_free(v);
 }
 
 /* ---- top-level bindings
@@ -481,36 +431,13 @@ static void finish_top(Proc *p, TopVar *t, TopState state)
     nosi_free(waiters);
 }
 
-/* Are all objects of a fragment immutable? It is one block, so it can be read word by word: words
- * that end in 111 are headers, anything else outside an object belongs to a list cell. */
-static bool is_immutable(const Fragment *f)
-{
-    for (size_t i = 0; i < f->words;) {
-        const Object *o = (const Object *)&f->data[i];
-        if ((f->data[i].bits & TAG_MASK) != TAG_SPECIAL) {
-            i += 2;
-            continue;
-        }
-        ObjKind k = obj_kind(o);
-        if (k == OBJ_CELL || k == OBJ_ARRAY || k == OBJ_BUFFER || obj_has_flag(o, OBJ_MUTABLE))
-            return false;
-        i += obj_words(o) + 1;
-    }
-    return true;
-}
-
 void nosi_topvar_done(Proc *p, TopVar *t, Value v)
 {
     t->root = v;
-    if (value_is_pointer(v)) {
-        Fragment *f = nosi_fragment_copy(v);
-        if (is_immutable(f)) { // shared by everybody from now on
-            t->root = nosi_literal_copy(v);
-            nosi_fragment_free(f);
-        } else {
-            t->fragment = f;
-            t->root = VALUE_UNIT;
-        }
+    // Immutable: shared by everybody from now on.
+    if (value_is_pointer(v) && !nosi_literal_share(v, &t->root)) {
+        t->fragment = nosi_fragment_copy(v);
+        t->root = VALUE_UNIT;
     }
     finish_top(p, t, TOP_DONE);
 }

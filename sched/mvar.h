@@ -1,8 +1,8 @@
 /* mvar.h -- module variables shared by all processes, and top-level bindings evaluated at first
  * use.
  *
- * An mvar's value lives outside every heap. Reading copies it into the reader (nothing to copy for
- * immediates), writing copies it out. The write lock belongs to a process, is re-entrant and is
+ * An mvar's value lives outside every heap, in a Store (vm/heap/store.h): reading gives a pointer
+ * to it, writing copies what is new. The write lock belongs to a process, is re-entrant and is
  * handed to waiters in order; readers wait while another process holds it. While the lock is held
  * its owner is the only one who touches the value.
  *
@@ -13,20 +13,14 @@
 
 #include "sched/proc.h"
 #include "sched/spin.h"
-
-/* A published value, shared by readers that are copying it. */
-typedef struct MvarValue {
-    _Atomic(uint32_t) refs;
-    Fragment *fragment; // owned
-} MvarValue;
+#include "vm/heap/store.h"
 
 struct Mvar {
     Name name;
     Spin lock;               // of everything below
     _Atomic(uint64_t) owner; // serial of the process that holds the write lock, 0 = free
     uint32_t depth;          // how often; owner only
-    Value root;              // the value when it is no pointer
-    MvarValue *value;        // else this; NULL for immediates
+    Store store;             // the value
     MvarWait *first, *last;  // waiters in order
 };
 

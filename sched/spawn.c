@@ -191,7 +191,7 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
     }
     Proc *p = nosi_proc_new(s, parent->serial);
     if (value_is_pointer(closure))
-        closure = nosi_heap_adopt(&p->heap, nosi_fragment_copy(closure));
+        closure = nosi_heap_adopt(&p->heap, nosi_heap_export(h, closure));
     start_closure(p, closure);
     result = value_pid(p->serial);
     if (kind == SPAWN_LINK) {
@@ -233,7 +233,7 @@ void nosi_send(Proc *p, uint64_t serial, Value v)
 {
     Fragment *f = NULL;
     if (value_is_pointer(v)) {
-        f = nosi_fragment_copy(v);
+        f = nosi_heap_export(&p->heap, v);
         v = f->root;
     }
     if (serial == p->serial)

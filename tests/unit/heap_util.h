@@ -120,6 +120,8 @@ static inline uint64_t fingerprint(Value v)
 enum { N_REGS = 64 };
 typedef struct Regs {
     Value r[N_REGS];
+    bool lists_fixed; // no list is changed after it was built (as in programs: holes are filled
+                      // first)
 } Regs;
 static inline void walk_regs(void *owner, RootVisit *visit, void *ctx)
 {
@@ -129,6 +131,7 @@ static inline void regs_init(Regs *regs)
 {
     for (int i = 0; i < N_REGS; i++)
         regs->r[i] = VALUE_UNIT;
+    regs->lists_fixed = false;
 }
 
 static inline Shape *test_shape(void)
@@ -232,7 +235,7 @@ static inline void random_step(Heap *h, Regs *g, uint64_t *seed)
             nosi_heap_write(h, (Value *)&value_obj(v)->word[0], w);
         else if (value_is_kind(v, OBJ_RECORD))
             nosi_heap_write(h, (Value *)&value_obj(v)->word[rnd(seed) % 2 * 2], w);
-        else if (value_is_cons(v))
+        else if (value_is_cons(v) && !g->lists_fixed)
             nosi_heap_write(h, &value_cell(v)[1], w);
         break;
     }

@@ -1,15 +1,6 @@
-/* copy.c -- copies of values across process boundaries: message fragments, literals. See heap.h.
- *
- * Three passes over the value, linear in its size, no recursion, sharing preserved:
- *   1. mark    breadth first (the log is the queue): every object is logged with its overwritten
- * words and gets a mark that says where in the copy it will lie
- *   2. write   the log in order; pointers are translated through the marks
- *   3. restore the overwritten words
- * Marks instead of a hash table of addresses: a list of a million cells is copied several times
- * faster. The price is that nobody else may read the source meanwhile, so literals, which everybody
- * may read, are recognised and never marked. */
-#include <pthread.h>
-#include <stdatomic.h>
+/* copy.c -- copies of values across process boundaries: message fragments, literals. See heap.h,
+ * copier.h. */
+#include "vm/heap/copier.h"
 
 #include "vm/heap/blob.h"
 #include "vm/heap/gc.h"
@@ -17,156 +8,134 @@
 #include "vm/util/alloc.h"
 #include "vm/util/count.h"
 
-typedef struct LogEntry {
-    Value source;     // object or cell
-    uint64_t word[2]; // overwritten: the header; head and tail
-} LogEntry;
-
-typedef struct Copier {
-    LogEntry *log;
-    size_t n, cap;
-    size_t words;     // size of the copy
-    LogEntry few[32]; // small messages need no allocation
-} Copier;
-
-static NOS_NOINLINE void log_grow(Copier *c)
-{
-    size_t cap = c->cap * 4;
-    LogEntry *log = c->log == c->few ? memcpy(nosi_alloc(cap * sizeof *log), c->few, sizeof c->few)
-                                     : nosi_realloc(c->log, cap * sizeof *log);
-    c->log = log;
-    c->cap = cap;
-}
-
-NOS_INLINE LogEntry *log_add(Copier *c)
-{
-    if (NOS_UNLIKELY(c->n == c->cap))
-        log_grow(c);
-    return &c->log[c->n++];
-}
-
-/* Logs and marks what v points to, and the rest of the spine if it is a list. */
-static void mark(Copier *c, Value v)
-{
-    while (value_is_cons(v)) {
-        Value *cell = value_cell(v);
-        if (cell[0].bits == FORWARD_MARK.bits || nosi_is_literal_address((uintptr_t)cell))
-            return;
-        *log_add(c) = (LogEntry){v, {cell[0].bits, cell[1].bits}};
-        v = cell[1];
-        cell[0] = FORWARD_MARK;
-        cell[1].bits = c->words;
-        c->words += 2;
-    }
-    if (value_is_object(v)) {
-        Object *o = value_obj(v);
-        uint64_t header = o->header;
-        if ((header & TAG_MASK) != TAG_SPECIAL || (header >> 3 & OBJ_LITERAL))
-            return;
-        *log_add(c) = (LogEntry){v, {header, 0}};
-        o->header = (uint64_t)c->words << 3 | TAG_OBJECT;
-        c->words += (size_t)(header >> 40) + 1;
-    }
-}
-
-static void mark_all(Copier *c, Value root)
-{
-    mark(c, root);
-    for (size_t i = 0; i < c->n; i++) {
-        LogEntry e = c->log[i];
-        if (value_is_cons(e.source)) {
-            if (value_is_pointer((Value){e.word[0]}))
-                mark(c, (Value){e.word[0]});
-            continue;
-        }
-        Object *o = value_obj(e.source);
-        OBJ_EACH_SLOT(o, e.word[0], slot, {
-            if (value_is_pointer(*slot))
-                mark(c, *slot);
-        });
-    }
-}
-
-NOS_INLINE Value translate(Value v, const Value *base)
-{
-    if (value_is_object(v)) {
-        uint64_t header = value_obj(v)->header;
-        return (header & TAG_MASK) == TAG_OBJECT ? value_object(base + (header >> 3))
-                                                 : v; // else a literal
-    }
-    if (value_is_cons(v) && value_cell(v)[0].bits == FORWARD_MARK.bits)
-        return value_cons_at(base + value_cell(v)[1].bits);
-    return v;
-}
-
-/* Returns the chain of off-heap handles in the copy. `flags`: ObjFlag bits added to every header.
+/* An immutable message of so many words becomes a region. (Under stress more things shall happen.)
  */
-static Object *write_all(Copier *c, Value *base, unsigned flags, size_t *offheap_bytes)
+#define REGION_WORDS (nosi_gc_stress ? 16u : 512u)
+enum {
+    FRAGMENT_WEIGHT = 64, // words
+    DIRECT = 512, // words: a larger import becomes a fragment of its own instead of a huge young
+                  // generation
+};
+
+/* ---- fragments
+ * -----------------------------------------------------------------------------------------------
+ */
+
+#define FRAGMENT_EACH_REGION(f, r, body)                                    \
+    do {                                                                    \
+        if ((f)->regions & 1) {                                             \
+            FragmentRegions *list_ = (FragmentRegions *)((f)->regions - 1); \
+            for (uint32_t i_ = 0; i_ < list_->n; i_++) {                    \
+                Region *r = list_->at[i_];                                  \
+                body;                                                       \
+            }                                                               \
+        } else if ((f)->regions) {                                          \
+            Region *r = (Region *)(f)->regions;                             \
+            body;                                                           \
+        }                                                                   \
+    } while (0)
+
+static void forget_regions(Fragment *f)
 {
-    Object *chain = NULL;
-    Value *to = base;
-    for (size_t i = 0; i < c->n; i++) {
-        const LogEntry *e = &c->log[i];
-        if (value_is_cons(e->source)) {
-            to[0] = translate((Value){e->word[0]}, base);
-            to[1] = translate((Value){e->word[1]}, base);
-            to += 2;
-            continue;
-        }
-        const Object *from = value_obj(e->source);
-        Object *o = (Object *)to;
-        uint64_t header = e->word[0];
-        size_t words = (size_t)(header >> 40);
-        o->header = header | (uint64_t)flags << 3;
-        if (words)
-            memcpy(o->word, from->word, words * sizeof o->word[0]);
-        OBJ_EACH_SLOT(o, header, slot, *slot = translate(*slot, base));
-        if (obj_is_offheap(header)) {
-            nosi_offheap_clone(o);
-            o->word[0] = (uint64_t)(uintptr_t)chain;
-            chain = o;
-            *offheap_bytes += nosi_offheap_bytes(o);
-        }
-        to += words + 1;
-    }
-    return chain;
+    if (f->regions & 1)
+        nosi_free((void *)(f->regions - 1));
+    f->regions = 0;
 }
 
-static void restore_all(Copier *c)
+/* The references a fragment takes when it points into these. */
+static uintptr_t refer_to(const RegionSet *s)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        const LogEntry *e = &c->log[i];
-        if (value_is_cons(e->source)) {
-            value_cell(e->source)[0].bits = e->word[0];
-            value_cell(e->source)[1].bits = e->word[1];
-        } else {
-            value_obj(e->source)->header = e->word[0];
-        }
-    }
-    if (c->log != c->few)
-        nosi_free(c->log);
+    uintptr_t one = 0;
+    if (!s->n)
+        return 0;
+    REGION_SET_EACH(s, r, {
+        nosi_region_retain(r);
+        one = (uintptr_t)r;
+    });
+    if (s->n == 1)
+        return one;
+    FragmentRegions *list = nosi_alloc(sizeof *list + s->n * sizeof(Region *));
+    list->n = 0;
+    REGION_SET_EACH(s, r, list->at[list->n++] = r);
+    return (uintptr_t)list | 1;
 }
 
-static void copier_init(Copier *c)
+static Fragment *fragment_new(size_t words)
 {
-    c->log = c->few;
-    c->cap = NOS_COUNT(c->few);
-    c->n = c->words = 0;
+    Fragment *f = nosi_alloc(sizeof *f + words * sizeof(Value));
+    nosi_count(COUNT_FRAGMENT, 1);
+    f->next = NULL;
+    f->words = words;
+    f->offheap = NULL;
+    f->offheap_bytes = 0;
+    f->regions = 0;
+    return f;
+}
+
+Fragment *nosi_copier_fragment(Copier *c, Value v)
+{
+    Fragment *f = fragment_new(c->words);
+    f->root = nosi_copier_translate(c, v, f->data);
+    f->offheap = nosi_copier_write(c, f->data, &f->offheap_bytes);
+    f->regions = refer_to(&c->regions);
+    return f;
 }
 
 Fragment *nosi_fragment_copy(Value v)
 {
     Copier c;
-    copier_init(&c);
-    mark_all(&c, v);
-    Fragment *f = nosi_alloc(sizeof *f + c.words * sizeof(Value));
-    nosi_count(COUNT_FRAGMENT, 1);
-    f->next = NULL;
-    f->words = c.words;
-    f->offheap_bytes = 0;
-    f->root = translate(v, f->data);
-    f->offheap = write_all(&c, f->data, 0, &f->offheap_bytes);
-    restore_all(&c);
+    nosi_copier_init(&c, NULL);
+    nosi_copier_mark(&c, v);
+    Fragment *f = nosi_copier_fragment(&c, v);
+    nosi_copier_end(&c);
+    return f;
+}
+
+static void add_twin(Heap *h, Value source, Value copy)
+{
+    HeapShared *x = nosi_heap_shared(h);
+    nosi_region_retain(nosi_region_at((uintptr_t)copy.bits));
+    if (x->n_twins == NOS_COUNT(x->twins)) {
+        Twin *t = &x->twins[x->next_twin++ % NOS_COUNT(x->twins)];
+        nosi_region_release(nosi_region_at((uintptr_t)t->copy.bits));
+        *t = (Twin){source, copy};
+        return;
+    }
+    x->twins[x->n_twins++] = (Twin){source, copy};
+}
+
+/* Writes the marked value into a region of its own. NULL: no memory. */
+static Fragment *export_region(Heap *h, Copier *c, Value v)
+{
+    Region *r = nosi_region_new();
+    Value *base = nosi_region_take(r, c->words);
+    size_t bytes = 0;
+    if (!base) {
+        nosi_region_release(r);
+        return NULL;
+    }
+    nosi_region_hold(r, &c->regions);
+    Fragment *f = fragment_new(0);
+    f->root = nosi_copier_translate(c, v, base);
+    nosi_region_add_offheap(r, nosi_copier_write(c, base, &bytes), bytes);
+    nosi_region_seal(r);
+    f->regions = (uintptr_t)r;
+    for (uint32_t i = 0; i < c->n_big; i++)
+        add_twin(h, c->big[i].source, nosi_copier_translate(c, c->big[i].source, base));
+    return f;
+}
+
+Fragment *nosi_heap_export(Heap *h, Value v)
+{
+    Copier c;
+    Fragment *f = NULL;
+    nosi_copier_init(&c, h->offheap->shared);
+    nosi_copier_mark(&c, v);
+    if (c.words >= REGION_WORDS && !c.is_mutable)
+        f = export_region(h, &c, v);
+    if (!f)
+        f = nosi_copier_fragment(&c, v);
+    nosi_copier_end(&c);
     return f;
 }
 
@@ -179,25 +148,31 @@ void nosi_fragment_free(Fragment *f)
         nosi_offheap_release(o);
     }
     nosi_count(COUNT_FRAGMENT, -1);
+    FRAGMENT_EACH_REGION(f, r, nosi_region_release(r));
+    forget_regions(f);
     nosi_free(f);
 }
-
-enum { FRAGMENT_WEIGHT = 64 }; // words
 
 Value nosi_heap_adopt(Heap *h, Fragment *f)
 {
     Value root = f->root;
-    if (f->words == 0) {
-        nosi_fragment_free(f);
-        return root;
-    }
     // Before f belongs to us, so that pointers into it stay valid.
     // Many small ones cost more than their words: memory that is not in the cache any more when it
     // is used again, and a longer list for the collector to sort and search.
     size_t much = NOS_MAX((size_t)h->young_target, (size_t)1024);
     if (h->frag_words + (size_t)h->n_frags * FRAGMENT_WEIGHT > much ||
-        (h->offheap->bytes > h->offheap->limit && f->offheap) || (nosi_gc_stress && h->frags))
+        (h->offheap->bytes > h->offheap->limit && f->offheap) ||
+        (h->offheap->shared->words > h->offheap->shared->limit && f->regions) ||
+        (nosi_gc_stress && h->frags))
         nosi_heap_reserve_slow(h, 0);
+    if (f->regions) {
+        FRAGMENT_EACH_REGION(f, r, nosi_heap_hold(h, r));
+        forget_regions(f);
+    }
+    if (f->words == 0) {
+        nosi_free(f);
+        return root;
+    }
     if (f->offheap) {
         Object *last = f->offheap;
         while (last->word[0])
@@ -215,41 +190,13 @@ Value nosi_heap_adopt(Heap *h, Fragment *f)
     return root;
 }
 
-/* Copies the contiguous words of a fragment to `to`, moving the pointers between them along. */
-static Value relocate(const Fragment *f, Value *to, Object **offheap)
-{
-    uint64_t lo = (uint64_t)(uintptr_t)f->data, size = f->words * sizeof(Value);
-    uint64_t delta = (uint64_t)(uintptr_t)to - lo;
-#define RELOCATE(v) (value_is_pointer(v) && (v).bits - lo < size ? (Value){(v).bits + delta} : (v))
-    for (size_t i = 0; i < f->words;) {
-        const Value *from = &f->data[i];
-        if ((from->bits & TAG_MASK) != TAG_SPECIAL) {
-            to[i] = RELOCATE(from[0]);
-            to[i + 1] = RELOCATE(from[1]);
-            i += 2;
-            continue;
-        }
-        Object *o = (Object *)&to[i];
-        size_t words = (size_t)(from->bits >> 40) + 1;
-        memcpy(o, from, words * sizeof *from);
-        OBJ_EACH_SLOT(o, o->header, slot, *slot = RELOCATE(*slot));
-        if (obj_is_offheap(o->header)) {
-            nosi_offheap_clone(o);
-            o->word[0] = (uint64_t)(uintptr_t)*offheap;
-            *offheap = o;
-        }
-        i += words;
-    }
-    return RELOCATE(f->root);
-#undef RELOCATE
-}
-
 bool nosi_heap_import(Heap *h, const Fragment *f, Value *out)
 {
-    enum {
-        DIRECT = 512
-    }; // larger ones become a fragment of their own instead of a huge young generation
     if (f->words == 0) {
+        FRAGMENT_EACH_REGION(f, r, {
+            nosi_region_retain(r);
+            nosi_heap_hold(h, r);
+        });
         *out = f->root;
         return true;
     }
@@ -259,12 +206,16 @@ bool nosi_heap_import(Heap *h, const Fragment *f, Value *out)
         Object *chain = NULL;
         Value *to = h->top;
         h->top += f->words;
-        *out = relocate(f, to, &chain);
+        *out = nosi_relocate(f->data, f->data, f->words, f->root, to, &chain);
         while (chain) {
             Object *next = (Object *)(uintptr_t)chain->word[0];
             nosi_heap_add_offheap_nogc(h, chain, nosi_offheap_bytes(chain));
             chain = next;
         }
+        FRAGMENT_EACH_REGION(f, r, {
+            nosi_region_retain(r);
+            nosi_heap_hold(h, r);
+        });
         return true;
     }
     if (h->max_words && !nosi_heap_reserve_bytes(h, f->words, f->offheap_bytes)) // only to ask
@@ -273,7 +224,11 @@ bool nosi_heap_import(Heap *h, const Fragment *f, Value *out)
     if (!copy)
         return false;
     *copy = (Fragment){.words = f->words, .offheap_bytes = f->offheap_bytes};
-    copy->root = relocate(f, copy->data, &copy->offheap);
+    copy->root = nosi_relocate(f->data, f->data, f->words, f->root, copy->data, &copy->offheap);
+    FRAGMENT_EACH_REGION(f, r, {
+        nosi_region_retain(r);
+        nosi_heap_hold(h, r);
+    });
     *out = nosi_heap_adopt(h, copy);
     return true;
 }
@@ -282,57 +237,35 @@ bool nosi_heap_import(Heap *h, const Fragment *f, Value *out)
  * ------------------------------------------------------------------------------------------------
  */
 
-/* Literal memory: a few growing chunks, never freed. `n_chunks` is published with release after the
- * chunk is entered. */
-enum { MAX_LITERAL_CHUNKS = 48, LITERAL_CHUNK = 1 << 13 }; // words of the first
-static struct LiteralChunk {
-    uintptr_t lo, size;
-} chunks[MAX_LITERAL_CHUNKS];
-static _Atomic(uint32_t) n_chunks;
-static pthread_mutex_t literal_lock = PTHREAD_MUTEX_INITIALIZER;
-static Value *literal_top, *literal_end; // under literal_lock
-
-bool nosi_is_literal_address(uintptr_t p)
-{
-    for (uint32_t i = atomic_load_explicit(&n_chunks, memory_order_acquire); i-- > 0;)
-        if (p - chunks[i].lo < chunks[i].size)
-            return true;
-    return false;
-}
-
 bool nosi_is_literal(Value v)
 {
-    return value_is_pointer(v) && nosi_is_literal_address((uintptr_t)v.bits);
+    return nosi_is_shared(v) && !nosi_region_at((uintptr_t)v.bits);
 }
 
-static Value *literal_alloc(size_t words) // under literal_lock
+static bool literal(Value v, bool mutable_too, Value *out)
 {
-    if ((size_t)(literal_end - literal_top) < words) {
-        uint32_t n = atomic_load_explicit(&n_chunks, memory_order_relaxed);
-        if (n == MAX_LITERAL_CHUNKS)
-            nosi_fatal("too many literals");
-        size_t size = NOS_MAX(words, (size_t)LITERAL_CHUNK << n);
-        literal_top = nosi_alloc(size * sizeof(Value));
-        literal_end = literal_top + size;
-        chunks[n] = (struct LiteralChunk){(uintptr_t)literal_top, size * sizeof(Value)};
-        atomic_store_explicit(&n_chunks, n + 1, memory_order_release);
+    Copier c;
+    nosi_copier_init(&c, NULL);
+    nosi_copier_mark(&c, v);
+    bool ok = mutable_too || !c.is_mutable;
+    if (ok) {
+        size_t bytes = 0;
+        Value *to = nosi_literal_take(c.words);
+        *out = nosi_copier_translate(&c, v, to);
+        nosi_copier_write(&c, to, &bytes);
+        REGION_SET_EACH(&c.regions, r, nosi_region_retain(r)); // for ever
     }
-    Value *p = literal_top;
-    literal_top += words;
-    return p;
+    nosi_copier_end(&c);
+    return ok;
 }
 
 Value nosi_literal_copy(Value v)
 {
-    Copier c;
-    size_t bytes = 0;
-    copier_init(&c);
-    mark_all(&c, v);
-    pthread_mutex_lock(&literal_lock);
-    Value *to = literal_alloc(c.words);
-    pthread_mutex_unlock(&literal_lock);
-    Value root = translate(v, to);
-    write_all(&c, to, OBJ_LITERAL, &bytes);
-    restore_all(&c);
-    return root;
+    literal(v, true, &v);
+    return v;
+}
+
+bool nosi_literal_share(Value v, Value *out)
+{
+    return literal(v, false, out);
 }

@@ -12,7 +12,7 @@
  * The spine of a list is copied in one run, so that its cells end up side by side.
  *
  * A slot of an old object that refers to the young generation after the collection, or to memory
- * that is neither ours nor literal (a message that is still queued and may be adopted later), is in
+ * that is neither ours nor shared (a message that is still queued and may be adopted later), is in
  * `remembered`. */
 #include "vm/heap/gc.h"
 
@@ -34,6 +34,8 @@ typedef struct Range {
 typedef struct Gc {
     Heap *h;
     bool major;
+    bool marks_regions;             // major, and the heap holds some
+    const Region *last_region;      // the last one that was marked
     uintptr_t young_lo, young_size; // the young block's part of from-space
     uintptr_t young_mark;
     uintptr_t min, span;         // hull of `ranges`
@@ -313,14 +315,32 @@ NOS_INLINE Value move_cells(Gc *g, Value *cell, int promote)
     }
 }
 
+/* A pointer to p was met. Regions that the heap holds only through others (through a region that
+ * points into it) are held by itself from now on, because those others may go. */
+static NOS_NOINLINE void mark_region(Gc *g, uintptr_t p)
+{
+    Region *r = nosi_region_at(p);
+    if (!r || r == g->last_region)
+        return;
+    g->last_region = r;
+    if (!nosi_heap_holds(g->h, r)) {
+        nosi_region_retain(r);
+        nosi_heap_hold(g->h, r);
+    }
+    *nosi_region_set_find(&g->h->offheap->shared->held, r) |= 1;
+}
+
 NOS_INLINE Value evacuate(Gc *g, Value v)
 {
     if (!value_is_pointer(v))
         return v;
     uintptr_t p = (uintptr_t)(v.bits & ~(uint64_t)TAG_MASK);
     int promote = where(g, p);
-    if (promote < 0)
+    if (promote < 0) {
+        if (NOS_UNLIKELY(g->marks_regions) && nosi_is_shared_address(p))
+            mark_region(g, p);
         return v;
+    }
     if (value_is_cons(v)) {
         Value *cell = (Value *)p;
         if (cell[0].bits == FORWARD_MARK.bits)
@@ -392,8 +412,8 @@ NOS_INLINE bool is_interesting(Gc *g, Value was, Value now)
         return true;
     if (was.bits != now.bits)
         return false; // promoted
-    // Old already, or literal, or foreign.
-    return (g->major || !is_kept_old(g, p)) && !nosi_is_literal_address(p);
+    // Old already, or shared, or foreign.
+    return !nosi_is_shared_address(p) && (g->major || !is_kept_old(g, p));
 }
 
 /* A promoted slot can also hold the new address of something already: a spine copied in one run.
@@ -525,6 +545,65 @@ static void sweep_offheap(Gc *g, Object *chain, size_t *young_bytes)
     }
 }
 
+/* ---- regions
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Values with a copy in a region are not moved: pointers to them become pointers to the copy. */
+static void redirect_twins(Gc *g)
+{
+    Heap *h = g->h;
+    HeapShared *x = h->offheap->shared;
+    uint32_t n = x->n_twins, kept = 0;
+    if (!n)
+        return;
+    x->n_twins = x->next_twin = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        Twin t = x->twins[i];
+        uintptr_t p = (uintptr_t)(t.source.bits & ~(uint64_t)TAG_MASK);
+        Region *r = nosi_region_at((uintptr_t)t.copy.bits);
+        if (where(g, p) < 0) {
+            if (g->major)
+                nosi_region_release(r); // not in this heap at all
+            else
+                x->twins[kept++] = t; // old: stays where it is
+            continue;
+        }
+        if (value_is_cons(t.source)) {
+            ((Value *)p)[0] = FORWARD_MARK;
+            ((Value *)p)[1] = t.copy;
+        } else {
+            NOS_CHECK(!obj_is_offheap(((Object *)p)->header)); // sweep() would take it for moved
+            ((Object *)p)->header = t.copy.bits;
+        }
+        nosi_heap_hold(h, r);
+        if (g->marks_regions)
+            mark_region(g, (uintptr_t)t.copy.bits);
+    }
+    x->n_twins = kept;
+}
+
+static void sweep_regions(Gc *g)
+{
+    HeapShared *x = g->h->offheap->shared;
+    RegionSet old = x->held;
+    if (!g->marks_regions)
+        return;
+    x->held = (RegionSet){0};
+    x->words = x->charged = 0;
+    for (uint32_t i = 0; i < old.cap; i++) {
+        Region *r = (Region *)(old.slots[i] & ~(uintptr_t)1);
+        if (old.slots[i] & 1)
+            nosi_heap_hold(g->h, r);
+        else
+            nosi_region_release(r);
+    }
+    nosi_region_set_free(&old);
+    // The next major collection costs as much as there is in the heap: it must pay.
+    x->limit = NOS_MAX((size_t)SHARED_MIN, x->words * 2);
+    x->limit = NOS_MAX(x->limit, x->words + nosi_heap_live_words(g->h));
+}
+
 /* ---- a collection
  * -------------------------------------------------------------------------------------------- */
 
@@ -637,7 +716,8 @@ static void install(Gc *g, size_t need)
         h->limit = h->base + NOS_MIN((size_t)(h->young_end - h->base), want);
     }
     if (h->max_words) {
-        size_t in_use = nosi_heap_live_words(h) + h->offheap->bytes / 8;
+        size_t in_use =
+            nosi_heap_live_words(h) + h->offheap->bytes / 8 + h->offheap->shared->charged;
         size_t left = NOS_MAX(in_use < h->max_words ? h->max_words - in_use : 0, need);
         if ((size_t)(h->limit - h->top) > left)
             h->limit = h->top + left;
@@ -649,7 +729,10 @@ static void install(Gc *g, size_t need)
 
 bool nosi_gc_run(Heap *h, bool major, size_t need)
 {
-    Gc gc = {.h = h, .major = major}, *g = &gc;
+    Gc gc = {.h = h,
+             .major = major,
+             .marks_regions = major && h->offheap->shared != &nosi_no_shared},
+       *g = &gc;
     size_t before = nosi_heap_live_words(h), largest = h->largest;
     uint64_t allocated = (uint64_t)(h->top - h->mark);
 
@@ -665,6 +748,7 @@ bool nosi_gc_run(Heap *h, bool major, size_t need)
     }
     h->words_allocated += allocated;
     collect_ranges(g);
+    redirect_twins(g);
     for (RootFrame *r = h->roots; r; r = r->next)
         visit_roots(r->slots, r->n, g);
     if (h->walk_roots)
@@ -673,6 +757,7 @@ bool nosi_gc_run(Heap *h, bool major, size_t need)
     scan_all(g);
     sweep(g);
     release_from_space(g);
+    sweep_regions(g);
     install(g, need);
     h->words_freed += before - nosi_heap_live_words(h);
 #if NOS_DEBUG >= 3

@@ -15,8 +15,15 @@ void *nosi_gc_alloc_space(size_t bytes); // gives memory or NULL
 OffHeap *nosi_heap_offheap(Heap *h);     // borrows; for writing: makes it when there is none
 extern OffHeap nosi_no_offheap;          // what heaps without handles share; never written
 
+HeapShared *nosi_heap_shared(Heap *h); // the same for regions
+extern HeapShared nosi_no_shared;
+void nosi_heap_release_shared(Heap *h); // the end of a heap
+/* What r adds to HeapShared.words. */
+size_t nosi_region_charge(const Region *r);
+
 enum {
-    YOUNG_MIN = 32, // words: the first young generation is 256 bytes
+    SHARED_MIN = 1 << 17, // words of regions that are held without asking which are needed (1 MiB)
+    YOUNG_MIN = 32,       // words: the first young generation is 256 bytes
     YOUNG_BUSY =
         1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
     YOUNG_MAX = 1 << 18,     // how far it grows because much survives (2 MiB)

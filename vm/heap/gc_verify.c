@@ -47,6 +47,10 @@ static void check_value(Verify *v, Value *slot, bool old)
     } else {
         NOS_ASSERT_ALWAYS((value_head(x).bits & TAG_MASK) != TAG_SPECIAL);
     }
+    if (nosi_is_shared_address(p)) { // held by this heap, or through something this heap holds
+        const Region *r = nosi_region_at(p);
+        NOS_ASSERT_ALWAYS(!r || atomic_load_explicit(&r->refs, memory_order_relaxed) > 0);
+    }
     if (old && (in_young(v->h, p) || in_frags(v->h, p)))
         NOS_ASSERT_ALWAYS(bsearch(&slot, v->remembered, v->n, sizeof slot, by_address));
 }

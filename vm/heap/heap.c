@@ -17,7 +17,8 @@ __attribute__((constructor)) static void read_environment(void)
     nosi_gc_stress = s && *s && *s != '0';
 }
 
-OffHeap nosi_no_offheap = {.limit = OFFHEAP_MIN};
+HeapShared nosi_no_shared = {.limit = SHARED_MIN};
+OffHeap nosi_no_offheap = {.limit = OFFHEAP_MIN, .shared = &nosi_no_shared};
 
 void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
 {
@@ -41,6 +42,7 @@ static void release_chain(Object *o)
 void nosi_heap_free(Heap *h)
 {
     if (h->offheap != &nosi_no_offheap) {
+        nosi_heap_release_shared(h);
         release_chain(h->offheap->young);
         release_chain(h->offheap->old);
         nosi_free(h->offheap);
@@ -75,8 +77,9 @@ uint64_t nosi_heap_allocated_words(const Heap *h)
 
 static bool over_limit(const Heap *h, size_t words, size_t bytes)
 {
-    return h->max_words &&
-           nosi_heap_live_words(h) + (h->offheap->bytes + bytes) / 8 + words > h->max_words;
+    return h->max_words && nosi_heap_live_words(h) + (h->offheap->bytes + bytes) / 8 +
+                                   h->offheap->shared->charged + words >
+                               h->max_words;
 }
 
 static bool first_block(Heap *h, size_t words)
@@ -98,7 +101,8 @@ static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
         return first_block(h, words);
 
     bool offheap_full = h->offheap->bytes + bytes > h->offheap->limit;
-    bool major = h->old_words > h->old_limit_words;
+    bool major =
+        h->old_words > h->old_limit_words || h->offheap->shared->words > h->offheap->shared->limit;
     if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
         major |= h->n_collections % NOS_MAX((size_t)8, h->old_words / 64) == 7;
     if (!nosi_gc_run(h, major, words))
@@ -130,7 +134,7 @@ bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes)
 
 void nosi_heap_collect(Heap *h, bool major)
 {
-    if (h->base || h->frags || h->old)
+    if (h->base || h->frags || h->old || h->offheap->shared != &nosi_no_shared)
         nosi_gc_run(h, major, 0);
 }
 
@@ -175,6 +179,53 @@ void nosi_heap_grow_offheap_nogc(Heap *h, size_t bytes)
     nosi_heap_offheap(h)->bytes += bytes;
 }
 
+/* ---- regions
+ * -------------------------------------------------------------------------------------------------
+ */
+
+HeapShared *nosi_heap_shared(Heap *h)
+{
+    OffHeap *x = nosi_heap_offheap(h);
+    if (x->shared == &nosi_no_shared) {
+        x->shared = nosi_alloc(sizeof *x->shared);
+        *x->shared = nosi_no_shared;
+    }
+    return x->shared;
+}
+
+size_t nosi_region_charge(const Region *r)
+{
+    // At least what its memory occupies.
+    return NOS_MAX(atomic_load_explicit(&r->weight, memory_order_relaxed),
+                   ((size_t)1 << REGION_PAGE_BITS) / sizeof(Value));
+}
+
+void nosi_heap_hold(Heap *h, Region *r)
+{
+    HeapShared *x = nosi_heap_shared(h);
+    if (!nosi_region_set_add(&x->held, r)) {
+        nosi_region_release(r);
+        return;
+    }
+    size_t words = nosi_region_charge(r);
+    x->words += words;
+    if (!atomic_load_explicit(&r->is_stored, memory_order_relaxed))
+        x->charged += words;
+}
+
+void nosi_heap_release_shared(Heap *h)
+{
+    HeapShared *x = h->offheap->shared;
+    if (x == &nosi_no_shared)
+        return;
+    for (uint32_t i = 0; i < x->n_twins; i++)
+        nosi_region_release(nosi_region_at((uintptr_t)x->twins[i].copy.bits));
+    REGION_SET_EACH(&x->held, r, nosi_region_release(r));
+    nosi_region_set_free(&x->held);
+    nosi_free(x);
+    h->offheap->shared = &nosi_no_shared;
+}
+
 /* ---- the write barrier
  * --------------------------------------------------------------------------------------- */
 
@@ -204,7 +255,7 @@ static void remember_grow(Heap *h)
 
 void nosi_heap_remember(Heap *h, Value *slot)
 {
-    NOS_CHECK(!nosi_is_literal_address((uintptr_t)slot));
+    NOS_CHECK(!nosi_is_shared_address((uintptr_t)slot));
     if (h->n_remembered && h->remembered[h->n_remembered - 1] == slot)
         return;
     if (h->n_remembered == h->cap_remembered)

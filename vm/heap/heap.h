@@ -4,8 +4,9 @@
  * one collection: the next minor collection promotes them; objects above it are copied within the
  * young generation. old     list of blocks; only a major collection moves what is in it frags
  * adopted message fragments: part of the young generation until the next collection, which copies
- * the live part out and frees them everything else a Value may point to (literal areas, queued
- * messages) is left where it is: the collector tests addresses against its own ranges.
+ * the live part out and frees them everything else a Value may point to (shared memory, queued
+ * messages) is left where it is: the collector tests addresses against its own ranges. A heap holds
+ * the regions (region.h) its pointers go to; a major collection finds out which it still needs.
  *
  * Only the worker that runs the process touches its heap: no locks, no atomics. Collections happen
  * only inside nosi_heap_reserve. C code therefore *reserves, then builds*: after
@@ -21,6 +22,7 @@
 #ifndef NOSI_HEAP_H
 #define NOSI_HEAP_H
 
+#include "vm/heap/region.h"
 #include "vm/value/object.h"
 
 typedef struct Heap Heap;
@@ -37,13 +39,31 @@ typedef struct RootFrame { // C variables that are roots: see ROOT()
     size_t n;
 } RootFrame;
 
-/* What a heap has outside: made with its first off-heap handle, shared and constant before. Chains
- * of handles go through word 0. */
+/* A value of this heap that was copied into a region: sending it again costs nothing. The entry
+ * lasts until the next collection that would move the value; that collection redirects all pointers
+ * to it into the region instead. */
+typedef struct Twin {
+    Value source, copy; // holds a reference to the region of `copy`
+} Twin;
+
+/* What a heap has in regions: made with the first, shared and constant before. */
+typedef struct HeapShared {
+    RegionSet held; // a reference each; marked while a major collection traces
+    size_t words;   // their weight when they were taken
+    size_t charged; // the part of it that counts towards max_words: not the contents of mvars
+    size_t limit;   // more `words` ask for a major collection
+    uint32_t n_twins, next_twin;
+    Twin twins[8];
+} HeapShared;
+
+/* What a heap has outside: made with its first off-heap handle or region, shared and constant
+ * before. Chains of handles go through word 0. */
 typedef struct OffHeap {
     Object *young, *old;
-    size_t bytes;     // memory behind all handles: counts towards "collect soon"
-    size_t old_bytes; // the part of it behind `old`, as of the last collection
-    size_t limit;     // more bytes ask for a collection
+    size_t bytes;       // memory behind all handles: counts towards "collect soon"
+    size_t old_bytes;   // the part of it behind `old`, as of the last collection
+    size_t limit;       // more bytes ask for a collection
+    HeapShared *shared; // never NULL
 } OffHeap;
 
 struct Heap {
@@ -188,23 +208,33 @@ NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v)
 void nosi_heap_verify(Heap *h);
 
 /* ---- copies across process boundaries (copy.c)
- * ------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------
+ */
 
-/* A self-contained copy of a value outside any heap: messages, mvar contents, exceptions of dead
- * processes. Mutable things inside are duplicated, sharing inside the value is preserved, nesting
- * depth does not matter. */
+/* A self-contained copy of a value outside any heap: messages, exceptions of dead processes.
+ * Mutable things inside are duplicated, sharing inside the value is preserved, nesting depth does
+ * not matter. A fragment holds the regions it points into. */
 struct Fragment {
     Fragment *next;
     Value root;
     size_t words;    // used
     Object *offheap; // chain of handles inside this fragment
     size_t offheap_bytes;
+    uintptr_t regions; // 0, one Region *, or FragmentRegions * | 1; a reference each
     Value data[];
 };
+typedef struct FragmentRegions {
+    uint32_t n;
+    Region *at[];
+} FragmentRegions;
+
 /* While it copies, the source objects are marked in place (and restored before it returns): nobody
- * else may read them at the same time, literals excepted. Literals are not copied. */
+ * else may read them at the same time, shared memory excepted, which is not copied. */
 Fragment *nosi_fragment_copy(Value v); // gives; never collects
-void nosi_fragment_free(Fragment *f);  // takes; drops off-heap references. NULL is fine
+/* The same for a value of heap h that is sent: a big immutable value is copied into a region of its
+ * own, to which the fragment refers, and h remembers that for the next time. Never collects. */
+Fragment *nosi_heap_export(Heap *h, Value v); // gives
+void nosi_fragment_free(Fragment *f);         // takes; drops what it holds. NULL is fine
 /* Hands the fragment over to a heap: its objects now belong to the young generation. Takes f.
  * Returns its root. May collect first (a process that only receives must not pile up fragments):
  * earlier reserves are void, and the Values of the caller must be roots. Pointers into f itself
@@ -213,9 +243,17 @@ Value nosi_heap_adopt(Heap *h, Fragment *f);
 /* Copies a fragment's value into a heap, leaving the fragment usable by others (mvar reads). May
  * collect. */
 bool nosi_heap_import(Heap *h, const Fragment *f, Value *out);
+/* h's values may point into r from now on. Takes one reference. */
+void nosi_heap_hold(Heap *h, Region *r);
+NOS_INLINE bool nosi_heap_holds(const Heap *h, const Region *r)
+{
+    return nosi_region_set_find(&h->offheap->shared->held, r) != NULL;
+}
 
-/* Constants: copies v into memory that is never freed or moved, marking its objects OBJ_LITERAL. */
+/* Constants: copies v into memory that is never freed or moved. */
 Value nosi_literal_copy(Value v);
+/* The same, but false when something in v is mutable: nothing was copied. */
+bool nosi_literal_share(Value v, Value *out);
 bool nosi_is_literal(Value v); // a pointer into literal memory
 
 #endif

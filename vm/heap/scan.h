@@ -55,12 +55,19 @@ NOS_INLINE bool obj_is_offheap(uint64_t header)
     return k == OBJ_LSTRING || k == OBJ_ARRAY || k == OBJ_BYTES || k == OBJ_BUFFER;
 }
 
+/* Can what is in an object with this header change? (A record of a `var type`, a captured variable,
+ * an array, a buffer.) */
+NOS_INLINE bool obj_is_mutable(uint64_t header)
+{
+    const uint32_t kinds = 1u << OBJ_CELL | 1u << OBJ_ARRAY | 1u << OBJ_BUFFER;
+    _Static_assert(OBJ__COUNT <= 32, "kinds fit a word");
+    return ((kinds >> (header >> 8 & 31)) | (header >> 3 & OBJ_MUTABLE)) & 1;
+}
+
 struct OldBlock {
     OldBlock *next;
     Value *top, *limit;
     Value *scan; // while collecting: promoted words from here on are still to be scanned
     Value data[];
 };
-
-bool nosi_is_literal_address(uintptr_t p);
 #endif

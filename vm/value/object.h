@@ -36,10 +36,9 @@ _Static_assert(OBJ_VARIANT == OBJ_RECORD + 1, "obj_has_shape tests both with one
 
 typedef enum ObjFlag {
     OBJ_MUTABLE =
-        1, // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
-    OBJ_LITERAL = 2, // lives in a literal area: never moved, never freed
-    OBJ_RAW = 4,     // RECORD or VARIANT whose shape has raw fields; the others need no look at the
-                     // shape to read, scan or copy them
+        1,       // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
+    OBJ_RAW = 4, // RECORD or VARIANT whose shape has raw fields; the others need no look at the
+                 // shape to read, scan or copy them
 } ObjFlag;
 
 struct Object {

@@ -1,0 +1,217 @@
+/* store.c -- see store.h. */
+#include "vm/heap/store.h"
+
+#include "vm/heap/copier.h"
+#include "vm/util/alloc.h"
+
+/* Words that may be dead in any store. (Under stress more things shall happen.) */
+#define SLACK (nosi_gc_stress ? (size_t)64 : (size_t)1 << 12)
+enum { SMALL = 1 << 9 }; // an unrelated value of fewer words is appended too
+
+/* ---- parts
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static void drop_region(Region *r)
+{
+    if (!r)
+        return;
+    // From now on only its readers keep it.
+    atomic_store_explicit(&r->is_stored, false, memory_order_relaxed);
+    nosi_region_release(r);
+}
+
+static void drop_copied(StoredFragment *x)
+{
+    // acq_rel: the last one to drop it sees that the others have finished reading.
+    if (x && atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) == 1) {
+        nosi_fragment_free(x->fragment);
+        nosi_free(x);
+    }
+}
+
+void nosi_store_clear(Store *s)
+{
+    drop_region(s->region);
+    drop_copied(s->copied);
+    *s = (Store){.root = VALUE_UNIT};
+}
+
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Appends what the copier has marked to s->region, whose references are in place. */
+static void append(Store *s, Copier *c, Value v)
+{
+    size_t bytes = 0;
+    Value *base = nosi_region_take(s->region, c->words);
+    if (!base && c->words)
+        nosi_fatal("out of memory (%zu words of an mvar)", c->words);
+    s->root = nosi_copier_translate(c, v, base);
+    nosi_region_add_offheap(s->region, nosi_copier_write(c, base, &bytes), bytes);
+}
+
+static Region *region_new(const RegionSet *holds)
+{
+    Region *r = nosi_region_new();
+    atomic_store_explicit(&r->is_stored, true, memory_order_relaxed);
+    nosi_region_hold(r, holds); // nobody else knows it yet: it cannot be sealed
+    return r;
+}
+
+/* Words that c keeps alive and that `known` does not keep alive already. */
+static size_t words_added(const Copier *c, const Region *known)
+{
+    size_t n = c->words;
+    REGION_SET_EACH(&c->regions, r, {
+        if (!known || !nosi_region_set_find(&known->holds, r))
+            n += atomic_load_explicit(&r->total, memory_order_relaxed);
+    });
+    return n;
+}
+
+static void start_afresh(Store *s, Copier *c, Value v)
+{
+    Region *old = s->region;
+    s->region = region_new(&c->regions);
+    s->live = words_added(c, NULL);
+    s->added = 0;
+    append(s, c, v);
+    drop_region(old);
+}
+
+/* The value has pointers into s->region, much of which may be dead: everything is copied. */
+static void copy_all(Store *s, Copier *c, Value v)
+{
+    nosi_copier_end(c);
+    nosi_copier_init(c, NULL);
+    c->follow = true;
+    nosi_copier_mark(c, v);
+    start_afresh(s, c, v);
+}
+
+static void grow(Store *s, Copier *c, Value v)
+{
+    s->added += words_added(c, s->region);
+    if (nosi_region_hold(s->region, &c->regions)) {
+        append(s, c, v);
+        return;
+    }
+    // Another region refers to ours, which therefore must not change any more.
+    Region *old = s->region;
+    if (c->met_own)
+        nosi_region_set_add(&c->regions, old);
+    s->region = region_new(&c->regions);
+    s->added += ((size_t)1 << REGION_PAGE_BITS) / sizeof(Value);
+    append(s, c, v);
+    nosi_region_release(old);
+}
+
+static void set_shared(Store *s, Copier *c, Value v)
+{
+    bool fits = s->added + words_added(c, s->region) <= NOS_MAX(SLACK, s->live);
+    if (s->region && fits && (c->met_own || c->words < SMALL))
+        grow(s, c, v);
+    else if (s->region && c->met_own)
+        copy_all(s, c, v);
+    else
+        start_afresh(s, c, v);
+}
+
+void nosi_store_set(Store *s, const Heap *h, Value v)
+{
+    Copier c;
+    if (!value_is_pointer(v) || nosi_is_literal(v)) {
+        if (!nosi_store_is_plain(s))
+            nosi_store_clear(s);
+        s->root = v;
+        return;
+    }
+    nosi_copier_init(&c, h ? h->offheap->shared : NULL);
+    c.own = s->region;
+    nosi_copier_mark(&c, v);
+    if (c.is_mutable) {
+        StoredFragment *x = nosi_alloc(sizeof *x);
+        atomic_init(&x->refs, 1);
+        if (c.met_own)
+            nosi_region_set_add(&c.regions, s->region);
+        x->fragment = nosi_copier_fragment(&c, v); // before the old value goes, which it may share
+        nosi_store_clear(s);
+        s->copied = x;
+        s->root = x->fragment->root;
+    } else if (c.words <= STORE_FEW && !c.has_offheap && !c.met_own && !c.regions.n) {
+        size_t bytes = 0;
+        nosi_store_clear(s);
+        s->root = nosi_copier_translate(&c, v, s->few);
+        nosi_copier_write(&c, s->few, &bytes);
+        s->n_few = (uint32_t)c.words;
+    } else {
+        drop_copied(s->copied);
+        s->copied = NULL;
+        s->n_few = 0;
+        set_shared(s, &c, v);
+    }
+    nosi_copier_end(&c);
+}
+
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------
+ */
+
+void nosi_store_view(const Store *s, const Heap *h, StoreView *out)
+{
+    out->root = s->root;
+    out->region = NULL;
+    out->copied = s->copied;
+    out->n_few = s->n_few;
+    if (s->n_few) {
+        out->from = s->few;
+        memcpy(out->few, s->few, s->n_few * sizeof *s->few);
+    } else if (s->copied) {
+        // Relaxed: the store holds one, and cannot drop it before we are done here.
+        atomic_fetch_add_explicit(&s->copied->refs, 1, memory_order_relaxed);
+    } else if (s->region) {
+        Region *r = nosi_region_at((uintptr_t)s->root.bits);
+        if (r && !(h && nosi_heap_holds(h, r))) {
+            nosi_region_retain(r);
+            out->region = r;
+        }
+    }
+}
+
+bool nosi_store_import(Heap *h, StoreView *v, Value *out)
+{
+    if (v->n_few) {
+        Object *chain = NULL;
+        if (!nosi_heap_reserve(h, v->n_few))
+            return false;
+        Value *to = h->top;
+        h->top += v->n_few;
+        *out = nosi_relocate(v->few, v->from, v->n_few, v->root, to, &chain);
+        return true;
+    }
+    if (v->copied) {
+        bool ok = nosi_heap_import(h, v->copied->fragment, out);
+        drop_copied(v->copied);
+        return ok;
+    }
+    if (v->region) {
+        bool ok = true;
+        if (h->offheap->shared->words > h->offheap->shared->limit || nosi_gc_stress)
+            ok = nosi_heap_reserve_slow(h, 0);
+        nosi_heap_hold(h, v->region);
+        if (!ok)
+            return false;
+    }
+    *out = v->root;
+    return true;
+}
+
+void nosi_store_view_drop(StoreView *v)
+{
+    nosi_region_release(v->region);
+    drop_copied(v->copied);
+    v->region = NULL;
+    v->copied = NULL;
+}
