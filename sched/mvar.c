@@ -1,13 +1,22 @@
 /* mvar.c -- see mvar.h.
  *
- * A waiter announces its park, then looks at the lock again and queues itself: whoever releases the
- * lock hands it to the first in the queue and wakes it. "Handed" is written in the waiter's node,
- * so that a spurious wake-up is harmless. */
+ * A waiter announces its park, then looks at the lock again and queues itself. That it was given
+ * something is written in its node, so that a spurious wake-up is harmless. */
 #include "sched/mvar.h"
 
 #include <unistd.h>
 
 #include "sched/internal.h"
+
+#define MVAR_HELD       ((uint64_t)1)
+#define MVAR_WAITED     ((uint64_t)2)
+#define HELD_BY(serial) ((uint64_t)(serial) << 2 | MVAR_HELD)
+#define OUTSIDE         (((uint64_t)1 << 60) - 1) // the serial of nosi_mvar_store
+
+enum {
+    SPINS = 40, // looks at a held lock before its process waits: its owner needs a few instructions
+    PATIENCE = 3, // vain wake-ups until a waiter is given the lock
+};
 
 typedef enum { WAIT_READ, WAIT_WRITE } WaitKind;
 
@@ -16,7 +25,10 @@ struct MvarWait {
     Mvar *mvar;
     uint64_t serial;
     WaitKind kind;
-    bool queued;           // under the mvar's lock
+    /* under the mvar's lock */
+    bool queued;
+    bool woken;            // WRITE: the lock was free for it, and it has not looked yet
+    uint8_t vain;          // how often it looked too late
     _Atomic(bool) granted; // set under the lock, read without by the waiter: acquire sees the view
     StoreView view;        // READ, granted: what to read
 };
@@ -57,15 +69,41 @@ static MvResult import(Proc *p, const Fragment *f, Value *out)
     return MV_THROWN;
 }
 
-static uint64_t owner_of(const Mvar *m)
+uint64_t nosi_mvar_owner(const Mvar *m)
 {
-    // Relaxed: compared with our own serial only, which nobody else writes or clears.
-    return atomic_load_explicit(&m->owner, memory_order_relaxed);
+    // Relaxed: compared with our own serial, which nobody else writes or clears.
+    uint64_t w = atomic_load_explicit(&m->word, memory_order_relaxed);
+    return w & MVAR_HELD ? w >> 2 : 0;
 }
 
-static void set_owner(Mvar *m, uint64_t serial)
+static bool is_owner(const Proc *p, const Mvar *m)
 {
-    atomic_store_explicit(&m->owner, serial, memory_order_relaxed);
+    return nosi_mvar_owner(m) == p->serial;
+}
+
+/* Makes `serial` the owner, if the lock is free. */
+static bool try_take(Mvar *m, uint64_t serial)
+{
+    uint64_t w = atomic_load_explicit(&m->word, memory_order_relaxed);
+    // Acquire pairs with the release of the owner before: we see what it wrote.
+    if ((w & MVAR_HELD) ||
+        !atomic_compare_exchange_strong_explicit(&m->word, &w, HELD_BY(serial),
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    m->version = w >> 2;
+    return true;
+}
+
+/* Asks the owner to look at the queue. False: there is none. */
+static bool set_waited(Mvar *m)
+{
+    uint64_t w = atomic_load_explicit(&m->word, memory_order_relaxed);
+    while (w & MVAR_HELD)
+        // Relaxed: the queue is under the spin lock.
+        if (atomic_compare_exchange_weak_explicit(&m->word, &w, w | MVAR_WAITED,
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return true;
+    return false;
 }
 
 static void wake(Sched *s, uint64_t serial)
@@ -112,43 +150,58 @@ static void remember_hold(Proc *p, Mvar *m)
         (Hold){m, p->depth, p->pc > f->code ? (uint32_t)(p->pc - f->code - 1) : 0};
 }
 
-/* Gives the lock away: to a writer, or to nobody, and to all readers before the next writer. */
-static void hand_over(Sched *s, Mvar *m)
+/* The owner serves the queue and frees the lock, or gives it to a writer that has waited too often.
+ */
+static NOS_NOINLINE void hand_over(Sched *s, Mvar *m)
 {
     enum { BATCH = 32 };
     uint64_t up[BATCH];
-    uint32_t n;
     bool more;
     do {
-        n = 0;
+        uint32_t n = 0;
         spin_lock(&m->lock);
-        set_owner(m, 0);
-        while (m->first && n < BATCH) {
+        while (m->first && m->first->kind == WAIT_READ && n < BATCH) {
             MvarWait *w = m->first;
-            if (w->kind == WAIT_WRITE && n)
-                break; // the readers before it have their values: it gets the lock in the next
-                       // round
             m->first = w->next;
-            if (!m->first)
-                m->last = NULL;
             w->queued = false;
             up[n++] = w->serial;
-            if (w->kind == WAIT_WRITE) {
-                set_owner(m, w->serial);
-            } else {
-                nosi_store_view(&m->store, NULL, &w->view);
-            }
+            nosi_store_view(&m->store, NULL, &w->view);
             atomic_store_explicit(&w->granted, true, memory_order_release); // pairs with is_granted
-            if (up[n - 1] == owner_of(m))
-                break;
         }
-        more = m->first && owner_of(m) == 0;
-        if (more)
-            set_owner(m, UINT64_MAX); // nobody may slip in between the rounds
+        more = n == BATCH;
+        if (!more) {
+            MvarWait *w = m->first;
+            if (w)
+                up[n++] = w->serial;
+            // Release: whoever takes the lock sees what we wrote.
+            if (w && w->vain >= PATIENCE) {
+                m->first = w->next;
+                w->queued = false;
+                m->version++;
+                atomic_store_explicit(&m->word, HELD_BY(w->serial) | (m->first ? MVAR_WAITED : 0),
+                                      memory_order_release);
+                atomic_store_explicit(&w->granted, true, memory_order_release);
+            } else {
+                if (w)
+                    w->woken = true;
+                atomic_store_explicit(&m->word, (m->version + 1) << 2, memory_order_release);
+            }
+        }
+        if (!m->first)
+            m->last = NULL;
         spin_unlock(&m->lock);
         for (uint32_t i = 0; i < n; i++)
             wake(s, up[i]);
     } while (more);
+}
+
+static void give_up(Sched *s, Mvar *m, uint64_t serial)
+{
+    uint64_t w = HELD_BY(serial);
+    // Release: whoever takes the lock next sees what we wrote.
+    if (NOS_UNLIKELY(!atomic_compare_exchange_strong_explicit(
+            &m->word, &w, (m->version + 1) << 2, memory_order_release, memory_order_relaxed)))
+        hand_over(s, m);
 }
 
 /* Would waiting for m close a circle? Under graph_lock. Returns the text, or NULL. */
@@ -157,7 +210,7 @@ static bool find_circle(Proc *p, Mvar *m, StrBuf *text)
     Mvar *at = m;
     nosi_strbuf_puts(text, m->name);
     for (int steps = 0; steps < 64; steps++) {
-        uint64_t serial = owner_of(at);
+        uint64_t serial = nosi_mvar_owner(at);
         if (serial == p->serial)
             return true;
         Proc *owner = nosi_pid_lock(p->sched, serial);
@@ -184,14 +237,43 @@ static void wait_free(Proc *p)
     nosi_free(w);
 }
 
-/* The lock was busy. Parks, unless it became free meanwhile (then false: try again), or a deadlock
- * would result. */
-static MvResult wait_for(Proc *p, Mvar *m, WaitKind kind, bool *retry)
+static void unlink_wait(Mvar *m, MvarWait *w) // under the spin lock
 {
-    StrBuf text = {0};
+    MvarWait *before = NULL;
+    for (MvarWait *x = m->first; x != w; x = x->next)
+        before = x;
+    if (before)
+        before->next = w->next;
+    else
+        m->first = w->next;
+    if (m->last == w)
+        m->last = before;
+    w->queued = false;
+}
+
+/* Its owner is about to release it, perhaps: with other workers around that is worth a moment. */
+static bool spin_for(Proc *p, Mvar *m)
+{
+    if (p->sched->seeded || atomic_load_explicit(&p->sched->n_workers, memory_order_relaxed) == 1)
+        return false;
+    for (int i = 0; i < SPINS; i++) {
+        spin_pause();
+        uint64_t w = atomic_load_explicit(&m->word, memory_order_relaxed);
+        if (w & MVAR_WAITED)
+            break; // others wait already: it takes longer
+        if (!(w & MVAR_HELD) && try_take(m, p->serial))
+            return true;
+    }
+    return false;
+}
+
+/* The lock was busy. Queues p and parks it (MV_PARKED), raises when that would be a deadlock, or
+ * gets what p waits for (MV_DONE): the lock, or what w->view says (READ, granted). */
+static MvResult wait_for(Proc *p, Mvar *m, WaitKind kind)
+{
     MvarWait *w = p->mvar_wait;
-    *retry = false;
     if (!w) {
+        StrBuf text = {0};
         w = nosi_calloc(1, sizeof *w);
         w->mvar = m;
         w->serial = p->serial;
@@ -212,60 +294,70 @@ static MvResult wait_for(Proc *p, Mvar *m, WaitKind kind, bool *retry)
     }
     nosi_park_retry(p, PROC_MVAR); // announce first: see the top
     spin_lock(&m->lock);
-    if (is_granted(w) || owner_of(m) == 0) {
-        if (!is_granted(w) && w->queued) // cannot be: a free lock has no queue
-            nosi_fatal("mvar %s: free but waited for", m->name);
-        bool granted = is_granted(w);
-        spin_unlock(&m->lock);
-        nosi_unpark(p);
-        if (!granted)
-            wait_free(p);
-        *retry = true;
-        return MV_DONE;
-    }
-    if (!w->queued) {
-        w->queued = true;
-        w->next = NULL;
-        if (m->last)
-            m->last->next = w;
-        else
-            m->first = w;
-        m->last = w;
+    bool done = is_granted(w);
+    while (!done) {
+        // The first in the queue, or one that comes just now, may take a free lock.
+        if ((!w->queued || m->first == w) && try_take(m, p->serial)) {
+            if (w->queued)
+                unlink_wait(m, w);
+            if (m->first)
+                set_waited(m);
+            done = true;
+            break;
+        }
+        if (w->woken) {
+            w->woken = false;
+            w->vain += w->vain < PATIENCE;
+        }
+        if (!w->queued) {
+            w->queued = true;
+            w->next = NULL;
+            if (m->last)
+                m->last->next = w;
+            else
+                m->first = w;
+            m->last = w;
+        }
+        // Free, and not for us: the first in the queue is on its way.
+        if (set_waited(m) || m->first != w)
+            break;
     }
     spin_unlock(&m->lock);
-    return MV_PARKED;
+    if (!done)
+        return MV_PARKED;
+    nosi_unpark(p);
+    return MV_DONE;
 }
 
 /* Makes p the owner (depth not yet counted). */
-static MvResult acquire(Proc *p, Mvar *m)
+static NOS_NOINLINE MvResult acquire_slow(Proc *p, Mvar *m)
 {
-    for (bool retry = true; retry;) {
-        MvarWait *w = p->mvar_wait;
-        if (w && is_granted(w)) {
-            wait_free(p); // the lock was handed to us
-            m->depth = 0;
-            return MV_DONE;
-        }
-        if (!w) {
-            spin_lock(&m->lock);
-            if (owner_of(m) == 0) {
-                set_owner(m, p->serial);
-                spin_unlock(&m->lock);
-                m->depth = 0;
-                return MV_DONE;
-            }
-            spin_unlock(&m->lock);
-        }
-        MvResult r = wait_for(p, m, WAIT_WRITE, &retry);
+    MvarWait *w = p->mvar_wait;
+    if (!w && spin_for(p, m)) {
+        m->depth = 0;
+        return MV_DONE;
+    }
+    if (!(w && is_granted(w))) { // else the lock was given to us
+        MvResult r = wait_for(p, m, WAIT_WRITE);
         if (r != MV_DONE)
             return r;
     }
+    wait_free(p);
+    m->depth = 0;
+    return MV_DONE;
+}
+
+NOS_INLINE MvResult acquire(Proc *p, Mvar *m)
+{
+    if (NOS_UNLIKELY(p->mvar_wait != NULL) || !try_take(m, p->serial))
+        return acquire_slow(p, m);
+    m->depth = 0;
     return MV_DONE;
 }
 
 MvResult nosi_mvar_lock(Proc *p, Mvar *m)
 {
-    if (owner_of(m) != p->serial || p->mvar_wait) {
+    if (!is_owner(p, m) || p->mvar_wait) {
         MvResult r = acquire(p, m);
         if (r != MV_DONE)
             return r;
@@ -278,7 +370,7 @@ MvResult nosi_mvar_lock(Proc *p, Mvar *m)
 static void release(Proc *p, Mvar *m)
 {
     if (--m->depth == 0)
-        hand_over(p->sched, m);
+        give_up(p->sched, m, p->serial);
 }
 
 void nosi_mvar_unlock(Proc *p, Mvar *m)
@@ -304,40 +396,53 @@ void nosi_mvars_unwind(Proc *p, uint32_t depth, uint32_t start, uint32_t end)
     }
 }
 
-MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
+static NOS_NOINLINE MvResult get_slow(Proc *p, Mvar *m, Value *out)
 {
     StoreView view;
-    for (bool retry = true; retry;) {
-        MvarWait *w = p->mvar_wait;
-        if (!w && owner_of(m) == p->serial) { // nobody else may touch it
-            nosi_store_view(&m->store, &p->heap, &view);
-            return import_view(p, &view, out);
-        }
-        if (w && is_granted(w)) {
-            view = w->view;
-            w->view = (StoreView){0};
-            wait_free(p);
-            return import_view(p, &view, out);
-        }
-        if (!w) {
-            spin_lock(&m->lock);
-            if (owner_of(m) == 0) {
-                nosi_store_view(&m->store, &p->heap, &view);
-                spin_unlock(&m->lock);
-                return import_view(p, &view, out);
-            }
-            spin_unlock(&m->lock);
-        }
-        MvResult r = wait_for(p, m, WAIT_READ, &retry);
+    MvarWait *w = p->mvar_wait;
+    bool taken = !w && (try_take(m, p->serial) || spin_for(p, m));
+    if (!taken && !(w && is_granted(w))) {
+        MvResult r = wait_for(p, m, WAIT_READ);
         if (r != MV_DONE)
             return r;
+        w = p->mvar_wait;
+        taken = !is_granted(w);
     }
-    return MV_PARKED;
+    if (taken) {
+        nosi_store_view(&m->store, &p->heap, &view);
+        give_up(p->sched, m, p->serial);
+    } else {
+        view = w->view;
+        w->view = (StoreView){0};
+    }
+    if (w)
+        wait_free(p);
+    return import_view(p, &view, out);
+}
+
+MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
+{
+    if (NOS_UNLIKELY(p->mvar_wait != NULL))
+        return get_slow(p, m, out);
+    // Acquire, here and in nosi_store_peek: what we read is not older than the word, which is read
+    // again after it.
+    uint64_t word = atomic_load_explicit(&m->word, memory_order_acquire);
+    if ((word & ~MVAR_WAITED) == HELD_BY(p->serial)) { // nobody else may touch it
+        if (nosi_store_peek(&m->store, &p->heap, out))
+            return MV_DONE;
+        StoreView view;
+        nosi_store_view(&m->store, &p->heap, &view);
+        return import_view(p, &view, out);
+    }
+    if (!(word & MVAR_HELD) && nosi_store_peek(&m->store, &p->heap, out) &&
+        atomic_load_explicit(&m->word, memory_order_relaxed) == word)
+        return MV_DONE;
+    return get_slow(p, m, out);
 }
 
 MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
 {
-    bool held = owner_of(m) == p->serial && !p->mvar_wait;
+    bool held = is_owner(p, m) && !p->mvar_wait;
     if (!held) {
         MvResult r = acquire(p, m);
         if (r != MV_DONE)
@@ -350,16 +455,12 @@ MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
     return MV_DONE;
 }
 
-void nosi_mvar_store(Mvar *m, Fragment *v)
+void nosi_mvar_store(Sched *s, Mvar *m, Fragment *v)
 {
-    spin_lock(&m->lock);
-    while (owner_of(m) != 0) { // rare (REPL): its owner touches the value without the lock
-        spin_unlock(&m->lock);
+    while (!try_take(m, OUTSIDE)) // rare (REPL)
         usleep(200);
-        spin_lock(&m->lock);
-    }
     nosi_store_set(&m->store, NULL, v->root);
-    spin_unlock(&m->lock);
+    give_up(s, m, OUTSIDE);
     nosi_fragment_free(v);
 }
 
@@ -457,15 +558,10 @@ static void leave_queue(Proc *p)
     bool owned = false;
     spin_lock(&m->lock);
     if (w->queued) {
-        MvarWait *before = NULL;
-        for (MvarWait *x = m->first; x != w; x = x->next)
-            before = x;
-        if (before)
-            before->next = w->next;
-        else
-            m->first = w->next;
-        if (m->last == w)
-            m->last = before;
+        unlink_wait(m, w);
+        // It may have been the one that was woken: then somebody else must serve the queue.
+        while (m->first && !owned && !set_waited(m))
+            owned = try_take(m, p->serial);
     } else {
         owned = is_granted(w) && w->kind == WAIT_WRITE;
     }

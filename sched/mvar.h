@@ -2,9 +2,14 @@
  * use.
  *
  * An mvar's value lives outside every heap, in a Store (vm/heap/store.h): reading gives a pointer
- * to it, writing copies what is new. The write lock belongs to a process, is re-entrant and is
- * handed to waiters in order; readers wait while another process holds it. While the lock is held
- * its owner is the only one who touches the value.
+ * to it, writing copies what is new. The write lock belongs to a process and is re-entrant; readers
+ * wait while another process holds it. While it is held its owner is the only one who touches the
+ * value.
+ *
+ * Waiters queue in order. Whoever releases the lock serves the readers in front of the queue and
+ * wakes the first writer, but does not give it the lock: until it runs, others may take it (handing
+ * it over would cost a switch of processes for each operation, for ever: a convoy). A writer that
+ * was woken in vain a few times is given the lock.
  *
  * Functions that return MV_PARKED have parked the process: return from the slice; the instruction
  * is executed again. */
@@ -17,11 +22,17 @@
 
 struct Mvar {
     Name name;
-    Spin lock;               // of everything below
-    _Atomic(uint64_t) owner; // serial of the process that holds the write lock, 0 = free
-    uint32_t depth;          // how often; owner only
-    Store store;             // the value
-    MvarWait *first, *last;  // waiters in order
+    /* Free: version << 2. Held: serial of the owner << 2 | MVAR_HELD, | MVAR_WAITED when whoever
+     * releases it has to look at the queue. The version tells a reader without lock that nothing
+     * has changed meanwhile. */
+    _Atomic(uint64_t) word;
+    /* owner only */
+    uint64_t version; // at the time it was taken
+    uint32_t depth;   // how often
+    Store store;      // the value. Others may only peek, see nosi_mvar_get
+    /* under `lock` */
+    Spin lock;
+    MvarWait *first, *last; // waiters in order. Not empty: MVAR_WAITED is set, or one is woken
 };
 
 typedef enum { MV_DONE, MV_PARKED, MV_THROWN } MvResult;
@@ -34,7 +45,8 @@ MvResult nosi_mvar_lock(Proc *p, Mvar *m);
 void nosi_mvar_unlock(Proc *p, Mvar *m);
 /* Sets the value from outside any process (initialisers, REPL): waits while a process holds the
  * lock. Takes v; no worker thread. */
-void nosi_mvar_store(Mvar *m, Fragment *v);
+void nosi_mvar_store(Sched *s, Mvar *m, Fragment *v);
+uint64_t nosi_mvar_owner(const Mvar *m); // serial of the process that holds the lock, or 0
 /* Unwinding to a handler: releases locks taken in frames deeper than `depth`, and in that frame by
  * instructions in [start, end). */
 void nosi_mvars_unwind(Proc *p, uint32_t depth, uint32_t start, uint32_t end);

@@ -168,7 +168,7 @@ int nosi_run_initialisers(Vm *vm)
         const MvarStart *m = &vm->mvar_inits.at[i];
         Outcome o = nosi_sched_run(vm->sched, m->init);
         if (o.kind == EXIT_VALUE) {
-            nosi_mvar_store(m->mvar, o.value);
+            nosi_mvar_store(vm->sched, m->mvar, o.value);
             o.value = NULL;
         } else {
             status = report(vm, &o);

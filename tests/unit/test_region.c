@@ -165,6 +165,34 @@ TEST(receiving_for_ever_keeps_memory_constant)
     CHECK_EQ(alive(), 0);
 }
 
+// And before it waits for long, it lets go of what it does not need.
+TEST(a_waiting_process_keeps_no_dead_regions)
+{
+    Heap h, to;
+    nosi_heap_init(&h, NULL, NULL);
+    nosi_heap_init(&to, NULL, NULL);
+    Value xs = list_of(&h, 10000), in = VALUE_UNIT;
+    ROOT(&to, in);
+    CHECK(nosi_heap_reserve(&to, 3));
+    (void)pair(&to, VALUE_UNIT, VALUE_UNIT);
+    in = nosi_heap_adopt(&to, nosi_heap_export(&h, xs));
+    nosi_heap_free(&h);
+    nosi_heap_trim(&to);
+    CHECK_EQ(alive(), 1);
+    CHECK_EQ(value_int(value_head(in)), 9999);
+    in = VALUE_UNIT;
+    nosi_heap_trim(&to); // not worth it: it found everything in use the last time
+    CHECK_EQ(alive(), 1);
+    nosi_heap_init(&h, NULL, NULL);
+    (void)nosi_heap_adopt(&to, nosi_heap_export(&h, list_of(&h, 10000)));
+    nosi_heap_free(&h);
+    nosi_heap_trim(&to);
+    CHECK_EQ(alive(), nosi_gc_stress ? 2 : 0); // (under stress nothing is trimmed)
+    UNROOT(&to);
+    nosi_heap_free(&to);
+    CHECK_EQ(alive(), 0);
+}
+
 // Each message refers to the one before: a chain of regions, freed without recursion. The last
 // receiver reaches the others through it alone.
 TEST(chains_of_regions)

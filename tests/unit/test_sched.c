@@ -532,7 +532,7 @@ TEST(chaos)
             CHECK_LT(k, 30000);
             usleep(1000);
         }
-        CHECK_EQ(atomic_load(&m->owner), 0);
+        CHECK_EQ(nosi_mvar_owner(m), 0);
         CHECK(m->first == NULL);
         nosi_sched_free(s);
     }

@@ -39,34 +39,54 @@ NOS_INLINE LogEntry *log_add(Copier *c)
  * -------------------------------------------------------------------------------------------
  */
 
-static SeenEntry *seen_slot(const Copier *c, uint64_t source)
+enum { PAGE_WORDS = (1 << REGION_PAGE_BITS) / sizeof(Value) };
+
+static SeenPage *find_page(const Copier *c, uintptr_t page)
 {
-    size_t i = (size_t)((source >> 3) * 0x9E3779B97F4A7C15u >> 20);
-    for (;; i++) {
-        SeenEntry *e = &c->seen[i & (c->cap_seen - 1)];
-        if (e->source == source || !e->source)
+    for (size_t i = (size_t)(page * 0x9E3779B97F4A7C15u >> 20);; i++) {
+        SeenPage *e = &c->seen[i & (c->cap_seen - 1)];
+        if (e->page == page || !e->page)
             return e;
     }
 }
 
-/* The object will be at c->words. False: it was met before. */
-static bool see(Copier *c, uint64_t source)
+static NOS_NOINLINE void open_page(Copier *c, uintptr_t page)
 {
     if (c->n_seen >= c->cap_seen / 2) {
-        SeenEntry *old = c->seen;
+        SeenPage *old = c->seen;
         size_t n = c->cap_seen;
-        c->cap_seen = n ? n * 2 : 1024;
+        c->cap_seen = n ? n * 2 : 64;
         c->seen = nosi_calloc(c->cap_seen, sizeof *c->seen);
         for (size_t i = 0; i < n; i++)
-            if (old[i].source)
-                *seen_slot(c, old[i].source) = old[i];
+            if (old[i].page)
+                *find_page(c, old[i].page) = old[i];
         nosi_free(old);
     }
-    SeenEntry *e = seen_slot(c, source);
-    if (e->source)
+    SeenPage *e = find_page(c, page);
+    if (!e->page) {
+        *e = (SeenPage){page, nosi_calloc(PAGE_WORDS, sizeof(uint32_t))};
+        c->n_seen++;
+    }
+    c->last_seen = *e;
+}
+
+/* The entry of the object at p. */
+NOS_INLINE uint32_t *seen(Copier *c, uintptr_t p)
+{
+    if (NOS_UNLIKELY(p >> REGION_PAGE_BITS != c->last_seen.page))
+        open_page(c, p >> REGION_PAGE_BITS);
+    return &c->last_seen.offset[p / sizeof(Value) % PAGE_WORDS];
+}
+
+/* The object will be at c->words. False: it was met before. */
+static bool see(Copier *c, uintptr_t p)
+{
+    uint32_t *at = seen(c, p);
+    if (*at)
         return false;
-    *e = (SeenEntry){source, c->words};
-    c->n_seen++;
+    if (c->words >= UINT32_MAX - 1)
+        nosi_fatal("a shared value of more than 32 GiB");
+    *at = (uint32_t)c->words + 1;
     return true;
 }
 
@@ -78,8 +98,20 @@ static NOS_NOINLINE void note_region(Copier *c, uintptr_t p)
     c->last = r;
     if (r == c->own)
         c->met_own = true;
-    else
+    else if (c->regions.n)
         nosi_region_set_add(&c->regions, r);
+    else if (!c->one || c->one == r) // the usual message has one, for which no set is made
+        c->one = r;
+    else
+        nosi_region_set_add(nosi_copier_regions(c), r);
+}
+
+RegionSet *nosi_copier_regions(Copier *c)
+{
+    if (c->one)
+        nosi_region_set_add(&c->regions, c->one);
+    c->one = NULL;
+    return &c->regions;
 }
 
 /* Met a pointer into shared memory: is what it points to to be copied? */
@@ -89,7 +121,7 @@ static bool enter_shared(Copier *c, Value v)
         note_region(c, (uintptr_t)v.bits);
         return false;
     }
-    return nosi_region_at((uintptr_t)v.bits) && see(c, v.bits);
+    return nosi_region_at((uintptr_t)v.bits) && see(c, (uintptr_t)v.bits);
 }
 
 /* ---- marking
@@ -235,14 +267,14 @@ void nosi_copier_mark(Copier *c, Value v)
 
 /* A mark is an offset in the copy, or the address of a twin. (No copy is so big that an offset in
  * it looks like one.) */
-NOS_INLINE Value translate(const Copier *c, Value v, const Value *base)
+NOS_INLINE Value translate(Copier *c, Value v, const Value *base)
 {
     if (!value_is_pointer(v))
         return v;
     if (NOS_UNLIKELY(nosi_is_shared_address((uintptr_t)v.bits))) {
         if (!c->follow || !nosi_region_at((uintptr_t)v.bits))
             return v;
-        return (Value){(uint64_t)(uintptr_t)(base + seen_slot(c, v.bits)->offset) |
+        return (Value){(uint64_t)(uintptr_t)(base + (*seen(c, (uintptr_t)v.bits) - 1)) |
                        (v.bits & TAG_MASK)};
     }
     if (value_is_object(v)) {
@@ -254,7 +286,7 @@ NOS_INLINE Value translate(const Copier *c, Value v, const Value *base)
     return nosi_is_shared_address((uintptr_t)mark.bits) ? mark : value_cons_at(base + mark.bits);
 }
 
-Value nosi_copier_translate(const Copier *c, Value v, const Value *base)
+Value nosi_copier_translate(Copier *c, Value v, const Value *base)
 {
     return translate(c, v, base);
 }
@@ -313,6 +345,8 @@ void nosi_copier_end(Copier *c)
         restore(&c->marked[i]);
     if (c->log != c->few)
         nosi_free(c->log);
+    for (size_t i = 0; i < c->cap_seen; i++)
+        nosi_free(c->seen[i].offset);
     nosi_free(c->seen);
     nosi_region_set_free(&c->regions);
 }

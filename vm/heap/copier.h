@@ -21,10 +21,13 @@ typedef struct LogEntry {
     uint64_t word[2]; // overwritten: the header; head and tail
 } LogEntry;
 
-typedef struct SeenEntry {
-    uint64_t source; // bits of a pointer into a region; 0: empty
-    uint64_t offset; // words
-} SeenEntry;
+/* Where the objects of a page of shared memory will be in the copy: 1 + offset in words, by word;
+ * 0: not met. (A table by page, because what was copied together lies together: its look-ups stay
+ * in the cache, while those of a hash table of addresses do not.) */
+typedef struct SeenPage {
+    uintptr_t page; // address >> REGION_PAGE_BITS; 0: empty
+    uint32_t *offset;
+} SeenPage;
 
 enum { MAX_TWINS = 8 };
 typedef struct Copier {
@@ -38,10 +41,12 @@ typedef struct Copier {
     bool met_own;      // pointers into `own`
     Region *own;       // needs no reference
     Region *last;      // the last one met
-    RegionSet regions; // met; no references taken
+    Region *one;       // the only other region met, while `regions` is empty
+    RegionSet regions; // met; no references taken. See nosi_copier_regions
     const HeapShared *twins;
-    SeenEntry *seen;
+    SeenPage *seen; // open addressing
     size_t n_seen, cap_seen;
+    SeenPage last_seen;
     uint32_t n_marked, n_big;
     LogEntry marked[MAX_TWINS]; // sources that have a twin: not copied
     struct {
@@ -54,8 +59,10 @@ typedef struct Copier {
 /* `twins`: of the heap the value is in, or NULL. Set `own` and `follow` after it. */
 void nosi_copier_init(Copier *c, const HeapShared *twins);
 void nosi_copier_mark(Copier *c, Value v);
+/* The regions that were met, without `own`. Borrows. */
+RegionSet *nosi_copier_regions(Copier *c);
 /* Translates a marked pointer, or anything else. `base`: where the copy is. */
-Value nosi_copier_translate(const Copier *c, Value v, const Value *base);
+Value nosi_copier_translate(Copier *c, Value v, const Value *base);
 /* Writes the copy. Returns the chain of handles in it. */
 Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes);
 void nosi_copier_end(Copier *c); // restores the source, frees what the copier owns

@@ -77,7 +77,12 @@ Fragment *nosi_copier_fragment(Copier *c, Value v)
     Fragment *f = fragment_new(c->words);
     f->root = nosi_copier_translate(c, v, f->data);
     f->offheap = nosi_copier_write(c, f->data, &f->offheap_bytes);
-    f->regions = refer_to(&c->regions);
+    if (c->one) {
+        nosi_region_retain(c->one);
+        f->regions = (uintptr_t)c->one;
+    } else {
+        f->regions = refer_to(&c->regions);
+    }
     return f;
 }
 
@@ -114,7 +119,7 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
         nosi_region_release(r);
         return NULL;
     }
-    nosi_region_hold(r, &c->regions);
+    nosi_region_hold(r, nosi_copier_regions(c));
     Fragment *f = fragment_new(0);
     f->root = nosi_copier_translate(c, v, base);
     nosi_region_add_offheap(r, nosi_copier_write(c, base, &bytes), bytes);
@@ -253,7 +258,7 @@ static bool literal(Value v, bool mutable_too, Value *out)
         Value *to = nosi_literal_take(c.words);
         *out = nosi_copier_translate(&c, v, to);
         nosi_copier_write(&c, to, &bytes);
-        REGION_SET_EACH(&c.regions, r, nosi_region_retain(r)); // for ever
+        REGION_SET_EACH(nosi_copier_regions(&c), r, nosi_region_retain(r)); // for ever
     }
     nosi_copier_end(&c);
     return ok;

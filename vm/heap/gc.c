@@ -602,6 +602,7 @@ static void sweep_regions(Gc *g)
     // The next major collection costs as much as there is in the heap: it must pay.
     x->limit = NOS_MAX((size_t)SHARED_MIN, x->words * 2);
     x->limit = NOS_MAX(x->limit, x->words + nosi_heap_live_words(g->h));
+    x->park_limit = x->words + NOS_MAX((size_t)SHARED_PARK, nosi_heap_live_words(g->h));
 }
 
 /* ---- a collection

@@ -22,8 +22,9 @@ void nosi_heap_release_shared(Heap *h); // the end of a heap
 size_t nosi_region_charge(const Region *r);
 
 enum {
-    SHARED_MIN = 1 << 17, // words of regions that are held without asking which are needed (1 MiB)
-    YOUNG_MIN = 32,       // words: the first young generation is 256 bytes
+    SHARED_MIN = 1 << 17,  // words of regions that are held without asking which are needed (1 MiB)
+    SHARED_PARK = 1 << 13, // the same while a process waits (64 KiB)
+    YOUNG_MIN = 32,        // words: the first young generation is 256 bytes
     YOUNG_BUSY =
         1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
     YOUNG_MAX = 1 << 18,     // how far it grows because much survives (2 MiB)

@@ -17,7 +17,7 @@ __attribute__((constructor)) static void read_environment(void)
     nosi_gc_stress = s && *s && *s != '0';
 }
 
-HeapShared nosi_no_shared = {.limit = SHARED_MIN};
+HeapShared nosi_no_shared = {.limit = SHARED_MIN, .park_limit = SHARED_PARK};
 OffHeap nosi_no_offheap = {.limit = OFFHEAP_MIN, .shared = &nosi_no_shared};
 
 void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
@@ -144,8 +144,11 @@ void nosi_heap_trim_slow(Heap *h)
         return;
     // The first collection says what is alive, the second promotes it, which leaves nothing for the
     // young block.
-    if (!nosi_gc_run(h, false, 0))
+    size_t young = (size_t)(h->young_end - h->base);
+    if (!nosi_gc_run(h, h->offheap->shared->words >= h->offheap->shared->park_limit, 0))
         return;
+    if (young < TRIM_YOUNG)
+        return; // it was for the regions
     nosi_gc_drop_spare();
     h->mark = h->top;
     h->young_target = YOUNG_MIN;

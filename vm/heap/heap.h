@@ -48,10 +48,11 @@ typedef struct Twin {
 
 /* What a heap has in regions: made with the first, shared and constant before. */
 typedef struct HeapShared {
-    RegionSet held; // a reference each; marked while a major collection traces
-    size_t words;   // their weight when they were taken
-    size_t charged; // the part of it that counts towards max_words: not the contents of mvars
-    size_t limit;   // more `words` ask for a major collection
+    RegionSet held;    // a reference each; marked while a major collection traces
+    size_t words;      // their weight when they were taken
+    size_t charged;    // the part of it that counts towards max_words: not the contents of mvars
+    size_t limit;      // more `words` ask for a major collection
+    size_t park_limit; // so many are worth one before the process waits
     uint32_t n_twins, next_twin;
     Twin twins[8];
 } HeapShared;
@@ -115,8 +116,10 @@ NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words)
 bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes);
 
 /* The process is about to wait, perhaps for long: when its young generation is big and it allocated
- * a lot since the last time, collects and leaves only what is needed. (What this costs is little
- * compared to the allocating, so a busy process may wait as often as it likes.) */
+ * a lot since the last time, or when it took many regions, collects and leaves only what is needed.
+ * (What this costs is little compared to the allocating, so a busy process may wait as often as it
+ * likes.) */
+enum { TRIM_YOUNG = 1 << 13 }; // words
 NOS_INLINE void nosi_heap_trim(Heap *h);
 void nosi_heap_trim_slow(Heap *h);
 /* Words allocated since, up to the last collection. */
@@ -126,8 +129,9 @@ NOS_INLINE uint64_t nosi_heap_since_trim(const Heap *h)
 }
 NOS_INLINE void nosi_heap_trim(Heap *h)
 {
-    enum { BIG = 1 << 13, A_LOT = 1 << 19 }; // words
-    if (NOS_UNLIKELY(h->young_end - h->base >= BIG && nosi_heap_since_trim(h) >= A_LOT))
+    enum { A_LOT = 1 << 19 }; // words
+    if (NOS_UNLIKELY((h->young_end - h->base >= TRIM_YOUNG && nosi_heap_since_trim(h) >= A_LOT) ||
+                     h->offheap->shared->words >= h->offheap->shared->park_limit))
         nosi_heap_trim_slow(h);
 }
 

@@ -35,7 +35,7 @@ enum {
     STEP_SLABS = 16, // so many are made accessible at a time
 };
 #define SLAB       ((size_t)PAGE << SLAB_ORDER)
-#define KEEP_BYTES ((size_t)16 << 20) // free pieces that keep their memory
+#define KEEP_BYTES ((size_t)16 << 20) // free pieces that keep their memory; or as much as is in use
 
 SharedRange nosi_shared_range;
 
@@ -44,9 +44,10 @@ static struct {
     size_t next;             // slabs handed out so far are below this offset
     size_t open;             // offsets below are readable and writable
     size_t small, small_end; // what is left of the slab small pieces are cut from
-    uint64_t free[N_ORDERS]; // 1 + page number of a free piece << 1 | was its memory kept?; linked
-                             // through `owner`
-    size_t kept;             // bytes of free pieces that were not dropped
+    struct {
+        uint64_t kept, dropped; // 1 + page number of a free piece; linked through `owner`
+    } free[N_ORDERS];
+    size_t kept; // bytes of the free pieces that still have memory
 } space;
 
 static Value *literal_top, *literal_end;
@@ -108,31 +109,47 @@ static size_t take_slabs(size_t bytes) // under lock; gives an offset, or SIZE_M
     return at;
 }
 
-static Region **link_of(size_t at)
+static uint64_t page_get(size_t at)
 {
-    return &nosi_shared_range.owner[at >> REGION_PAGE_BITS];
+    return (uint64_t)(uintptr_t)nosi_shared_range.owner[at >> REGION_PAGE_BITS];
 }
 
-static void push_free(size_t at, uint32_t order, bool kept) // under lock
+static void page_set(size_t at, uint64_t x)
 {
-    *link_of(at) = (Region *)(uintptr_t)space.free[order];
-    space.free[order] = (uint64_t)(at >> REGION_PAGE_BITS) * 2 + 2 + kept;
+    // Relaxed: atomic only for nosi_region_peek, which looks at pages that may be free.
+    __atomic_store_n(&nosi_shared_range.owner[at >> REGION_PAGE_BITS], (Region *)(uintptr_t)x,
+                     __ATOMIC_RELAXED);
 }
 
-static size_t pop_free(uint32_t order) // under lock
+static void push_free(uint64_t *list, size_t at) // under lock
 {
-    size_t at = (size_t)(space.free[order] / 2 - 1) << REGION_PAGE_BITS;
-    if (space.free[order] & 1)
-        space.kept -= (size_t)PAGE << order;
-    space.free[order] = (uint64_t)(uintptr_t)*link_of(at);
+    page_set(at, *list);
+    *list = (uint64_t)(at >> REGION_PAGE_BITS) + 1;
+}
+
+static size_t pop_free(uint64_t *list) // under lock
+{
+    size_t at = (size_t)(*list - 1) << REGION_PAGE_BITS;
+    *list = page_get(at);
     return at;
+}
+
+/* A free piece of this order. SIZE_MAX: there is none. */
+static size_t take_free(uint32_t order) // under lock
+{
+    if (space.free[order].kept) {
+        space.kept -= (size_t)PAGE << order;
+        return pop_free(&space.free[order].kept);
+    }
+    return space.free[order].dropped ? pop_free(&space.free[order].dropped) : SIZE_MAX;
 }
 
 static size_t take_piece(uint32_t order) // under lock; gives an offset, or SIZE_MAX
 {
     size_t bytes = (size_t)PAGE << order;
-    if (space.free[order])
-        return pop_free(order);
+    size_t found = take_free(order);
+    if (found != SIZE_MAX)
+        return found;
     if (order >= SLAB_ORDER) {
         size_t at = take_slabs(bytes);
         if (at != SIZE_MAX)
@@ -144,7 +161,7 @@ static size_t take_piece(uint32_t order) // under lock; gives an offset, or SIZE
             if (at != SIZE_MAX) {
                 for (uint32_t k = SLAB_ORDER; k-- > 0;)
                     if (space.small_end - space.small >= (size_t)PAGE << k) {
-                        push_free(space.small, k, false);
+                        push_free(&space.free[k].dropped, space.small);
                         space.small += (size_t)PAGE << k;
                         k++;
                     }
@@ -158,13 +175,14 @@ static size_t take_piece(uint32_t order) // under lock; gives an offset, or SIZE
             return at;
         }
     }
-    for (uint32_t k = order + 1; k < N_ORDERS; k++)
-        if (space.free[k]) {
-            size_t at = pop_free(k);
-            while (k-- > order)
-                push_free(at + ((size_t)PAGE << k), k, false);
-            return at;
-        }
+    for (uint32_t k = order + 1; k < N_ORDERS; k++) {
+        size_t at = take_free(k);
+        if (at == SIZE_MAX)
+            continue;
+        while (k-- > order)
+            push_free(&space.free[k].dropped, at + ((size_t)PAGE << k));
+        return at;
+    }
     return SIZE_MAX;
 }
 
@@ -187,7 +205,7 @@ static void *piece_new(Region *r, size_t bytes, uint32_t *order)
     if (at == SIZE_MAX)
         return NULL;
     for (size_t i = 0; i < size; i += PAGE)
-        *link_of(at + i) = r;
+        page_set(at + i, (uint64_t)(uintptr_t)r);
     void *p = (void *)(nosi_shared_range.base + at);
     ASAN_UNPOISON_MEMORY_REGION(p, size);
     return p;
@@ -200,16 +218,19 @@ static void piece_free(void *p, uint32_t order)
     if (order <= 4) // a stale pointer must meet nonsense
         memset(p, 0xDF, bytes);
 #endif
-    pthread_mutex_lock(&lock);
-    bool keep = bytes <= KEEP_BYTES / 4 && space.kept + bytes <= KEEP_BYTES;
-    if (keep)
-        space.kept += bytes;
-    pthread_mutex_unlock(&lock);
-    if (!keep)
-        (void)madvise(p, bytes, MADV_DONTNEED);
     ASAN_POISON_MEMORY_REGION(p, bytes);
     pthread_mutex_lock(&lock);
-    push_free((uintptr_t)p - nosi_shared_range.base, order, keep);
+    push_free(&space.free[order].kept, (uintptr_t)p - nosi_shared_range.base);
+    space.kept += bytes;
+    // Memory that was used once is quicker than fresh memory, but a burst must not keep it for
+    // ever.
+    size_t most = NOS_MAX(KEEP_BYTES, (size_t)atomic_load_explicit(&n_bytes, memory_order_relaxed));
+    for (uint32_t k = N_ORDERS; k-- > 0 && space.kept > most;)
+        while (space.free[k].kept && space.kept > most) {
+            size_t at = take_free(k);
+            (void)madvise((void *)(nosi_shared_range.base + at), (size_t)PAGE << k, MADV_DONTNEED);
+            push_free(&space.free[k].dropped, at);
+        }
     pthread_mutex_unlock(&lock);
 }
 
@@ -266,8 +287,9 @@ static void add_weight(Region *r, size_t words)
 Value *nosi_region_take(Region *r, size_t words)
 {
     if ((size_t)(r->end - r->top) < words) {
-        // A growing region doubles; a region made for one value has just what it needs.
-        size_t grow = NOS_MIN(nosi_region_capacity(r), (size_t)1 << 24);
+        // A growing region doubles, up to a point; a region made for one value has just what it
+        // needs.
+        size_t grow = NOS_MIN(nosi_region_capacity(r), (size_t)1 << 20);
         size_t bytes = sizeof(RegionChunk) + NOS_MAX(words, grow) * sizeof(Value);
         uint32_t order;
         RegionChunk *c = piece_new(r, bytes, &order);
@@ -346,7 +368,9 @@ bool nosi_region_hold(Region *r, const RegionSet *others)
 
 static void destroy(Region *r)
 {
-    size_t bytes = nosi_region_capacity(r) * sizeof(Value);
+    atomic_fetch_sub_explicit(&n_regions, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&n_bytes, nosi_region_capacity(r) * sizeof(Value),
+                              memory_order_relaxed);
     for (Object *o = r->offheap, *next; o; o = next) {
         next = (Object *)(uintptr_t)o->word[0];
         nosi_offheap_release(o);
@@ -357,8 +381,6 @@ static void destroy(Region *r)
     }
     nosi_region_set_free(&r->holds);
     nosi_free(r);
-    atomic_fetch_sub_explicit(&n_regions, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&n_bytes, bytes, memory_order_relaxed);
 }
 
 static bool drop(Region *r)

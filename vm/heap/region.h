@@ -74,6 +74,14 @@ NOS_INLINE Region *nosi_region_at(uintptr_t p)
     return nosi_shared_range.owner[(p - nosi_shared_range.base) >> REGION_PAGE_BITS];
 }
 
+/* The same for an address that may have been freed meanwhile: then the answer means nothing. */
+NOS_INLINE Region *nosi_region_peek(uintptr_t p)
+{
+    return __atomic_load_n(
+        &nosi_shared_range.owner[(p - nosi_shared_range.base) >> REGION_PAGE_BITS],
+        __ATOMIC_ACQUIRE);
+}
+
 /* ---- regions */
 
 Region *nosi_region_new(void); // gives: one reference, empty

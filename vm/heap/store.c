@@ -6,7 +6,10 @@
 
 /* Words that may be dead in any store. (Under stress more things shall happen.) */
 #define SLACK (nosi_gc_stress ? (size_t)64 : (size_t)1 << 12)
-enum { SMALL = 1 << 9 }; // an unrelated value of fewer words is appended too
+enum {
+    DEAD_PER_LIVE = 2, // words that may be dead for each that was alive
+    SMALL = 1 << 9,    // an unrelated value of fewer words is appended too
+};
 
 /* ---- parts
  * --------------------------------------------------------------------------------------------------
@@ -30,11 +33,20 @@ static void drop_copied(StoredFragment *x)
     }
 }
 
+static void set_root(Store *s, Value v)
+{
+    __atomic_store_n(&s->root.bits, v.bits, __ATOMIC_RELEASE); // pairs with nosi_store_peek
+}
+
 void nosi_store_clear(Store *s)
 {
+    set_root(s, VALUE_UNIT);
     drop_region(s->region);
     drop_copied(s->copied);
-    *s = (Store){.root = VALUE_UNIT};
+    s->region = NULL;
+    s->copied = NULL;
+    s->n_few = 0;
+    s->live = s->added = 0;
 }
 
 /* ---- writing
@@ -48,7 +60,7 @@ static void append(Store *s, Copier *c, Value v)
     Value *base = nosi_region_take(s->region, c->words);
     if (!base && c->words)
         nosi_fatal("out of memory (%zu words of an mvar)", c->words);
-    s->root = nosi_copier_translate(c, v, base);
+    set_root(s, nosi_copier_translate(c, v, base));
     nosi_region_add_offheap(s->region, nosi_copier_write(c, base, &bytes), bytes);
 }
 
@@ -61,10 +73,10 @@ static Region *region_new(const RegionSet *holds)
 }
 
 /* Words that c keeps alive and that `known` does not keep alive already. */
-static size_t words_added(const Copier *c, const Region *known)
+static size_t words_added(Copier *c, const Region *known)
 {
     size_t n = c->words;
-    REGION_SET_EACH(&c->regions, r, {
+    REGION_SET_EACH(nosi_copier_regions(c), r, {
         if (!known || !nosi_region_set_find(&known->holds, r))
             n += atomic_load_explicit(&r->total, memory_order_relaxed);
     });
@@ -74,7 +86,7 @@ static size_t words_added(const Copier *c, const Region *known)
 static void start_afresh(Store *s, Copier *c, Value v)
 {
     Region *old = s->region;
-    s->region = region_new(&c->regions);
+    s->region = region_new(nosi_copier_regions(c));
     s->live = words_added(c, NULL);
     s->added = 0;
     append(s, c, v);
@@ -94,15 +106,15 @@ static void copy_all(Store *s, Copier *c, Value v)
 static void grow(Store *s, Copier *c, Value v)
 {
     s->added += words_added(c, s->region);
-    if (nosi_region_hold(s->region, &c->regions)) {
+    if (nosi_region_hold(s->region, nosi_copier_regions(c))) {
         append(s, c, v);
         return;
     }
     // Another region refers to ours, which therefore must not change any more.
     Region *old = s->region;
     if (c->met_own)
-        nosi_region_set_add(&c->regions, old);
-    s->region = region_new(&c->regions);
+        nosi_region_set_add(nosi_copier_regions(c), old);
+    s->region = region_new(nosi_copier_regions(c));
     s->added += ((size_t)1 << REGION_PAGE_BITS) / sizeof(Value);
     append(s, c, v);
     nosi_region_release(old);
@@ -110,7 +122,7 @@ static void grow(Store *s, Copier *c, Value v)
 
 static void set_shared(Store *s, Copier *c, Value v)
 {
-    bool fits = s->added + words_added(c, s->region) <= NOS_MAX(SLACK, s->live);
+    bool fits = s->added + words_added(c, s->region) <= NOS_MAX(SLACK, s->live * DEAD_PER_LIVE);
     if (s->region && fits && (c->met_own || c->words < SMALL))
         grow(s, c, v);
     else if (s->region && c->met_own)
@@ -125,7 +137,7 @@ void nosi_store_set(Store *s, const Heap *h, Value v)
     if (!value_is_pointer(v) || nosi_is_literal(v)) {
         if (!nosi_store_is_plain(s))
             nosi_store_clear(s);
-        s->root = v;
+        set_root(s, v);
         return;
     }
     nosi_copier_init(&c, h ? h->offheap->shared : NULL);
@@ -135,15 +147,16 @@ void nosi_store_set(Store *s, const Heap *h, Value v)
         StoredFragment *x = nosi_alloc(sizeof *x);
         atomic_init(&x->refs, 1);
         if (c.met_own)
-            nosi_region_set_add(&c.regions, s->region);
+            nosi_region_set_add(nosi_copier_regions(&c), s->region);
         x->fragment = nosi_copier_fragment(&c, v); // before the old value goes, which it may share
         nosi_store_clear(s);
         s->copied = x;
-        s->root = x->fragment->root;
-    } else if (c.words <= STORE_FEW && !c.has_offheap && !c.met_own && !c.regions.n) {
+        set_root(s, x->fragment->root);
+    } else if (c.words <= STORE_FEW && !c.has_offheap && !c.met_own &&
+               !nosi_copier_regions(&c)->n) {
         size_t bytes = 0;
         nosi_store_clear(s);
-        s->root = nosi_copier_translate(&c, v, s->few);
+        set_root(s, nosi_copier_translate(&c, v, s->few));
         nosi_copier_write(&c, s->few, &bytes);
         s->n_few = (uint32_t)c.words;
     } else {

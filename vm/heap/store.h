@@ -19,7 +19,8 @@ typedef struct StoredFragment {
 } StoredFragment;
 
 typedef struct Store {
-    Value root;             // immediate, or points into shared memory, `few` or `copied`
+    Value root; // (atomic, see nosi_store_peek) immediate, or points into shared memory, `few` or
+                // `copied`
     Region *region;         // the growing region; a reference; NULL: none
     StoredFragment *copied; // a reference; or NULL
     uint32_t n_few;         // words in use
@@ -41,6 +42,21 @@ typedef struct StoreView {
  * caller excludes all others. Never collects. */
 void nosi_store_set(Store *s, const Heap *h, Value v);
 void nosi_store_clear(Store *s); // drops the value; it is () then
+/* Without excluding anybody: a value that heap h may use as it is. It is the store's if nothing was
+ * written before this returns, which the caller finds out: the root is read with acquire and
+ * written with release. False: use a view. */
+NOS_INLINE bool nosi_store_peek(const Store *s, const Heap *h, Value *out)
+{
+    Value v = {__atomic_load_n(&s->root.bits, __ATOMIC_ACQUIRE)};
+    *out = v;
+    if (!value_is_pointer(v))
+        return true;
+    if (!nosi_is_shared_address((uintptr_t)v.bits))
+        return false;
+    // Its region may be gone already. One that we hold is not.
+    const Region *r = nosi_region_peek((uintptr_t)v.bits);
+    return !r || nosi_heap_holds(h, r);
+}
 /* The caller excludes writers until this returns. `h`: the reader's heap, if this is its worker. */
 void nosi_store_view(const Store *s, const Heap *h, StoreView *out);
 /* Makes the value usable in h. Takes what the view holds. May collect. False: out of memory. */
