@@ -593,7 +593,7 @@ MvarPlace nosi_mvar_place(const Proc *p)
 {
     const MvarWait *w = p->mvar_wait;
     if (w)
-        return (MvarPlace){w->mvar->name, owner_of(w->mvar), false, w->kind == WAIT_WRITE};
+        return (MvarPlace){w->mvar->name, nosi_mvar_owner(w->mvar), false, w->kind == WAIT_WRITE};
     // A top-level binding: the instruction it will execute again names it.
     const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
     if (p->resuming || INSTR_OP(*p->pc) != OP_TOPGET)

@@ -175,6 +175,7 @@ Value nosi_heap_adopt(Heap *h, Fragment *f)
         forget_regions(f);
     }
     if (f->words == 0) {
+        nosi_count(COUNT_FRAGMENT, -1);
         nosi_free(f);
         return root;
     }
@@ -228,6 +229,7 @@ bool nosi_heap_import(Heap *h, const Fragment *f, Value *out)
     Fragment *copy = nosi_try_alloc(sizeof *copy + f->words * sizeof(Value));
     if (!copy)
         return false;
+    nosi_count(COUNT_FRAGMENT, 1);
     *copy = (Fragment){.words = f->words, .offheap_bytes = f->offheap_bytes};
     copy->root = nosi_relocate(f->data, f->data, f->words, f->root, copy->data, &copy->offheap);
     FRAGMENT_EACH_REGION(f, r, {

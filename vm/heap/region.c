@@ -13,6 +13,7 @@
 #include "vm/heap/blob.h"
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POISON 1
@@ -52,7 +53,7 @@ static struct {
 
 static Value *literal_top, *literal_end;
 static pthread_mutex_t literal_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic(uint64_t) n_regions, n_bytes;
+static _Atomic(uint64_t) n_bytes;
 
 /* ---- the range
  * -----------------------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ Region *nosi_region_new(void)
 {
     Region *r = nosi_calloc(1, sizeof *r);
     atomic_init(&r->refs, 1);
-    atomic_fetch_add_explicit(&n_regions, 1, memory_order_relaxed);
+    nosi_count(COUNT_REGION, 1);
     return r;
 }
 
@@ -368,7 +369,7 @@ bool nosi_region_hold(Region *r, const RegionSet *others)
 
 static void destroy(Region *r)
 {
-    atomic_fetch_sub_explicit(&n_regions, 1, memory_order_relaxed);
+    nosi_count(COUNT_REGION, -1);
     atomic_fetch_sub_explicit(&n_bytes, nosi_region_capacity(r) * sizeof(Value),
                               memory_order_relaxed);
     for (Object *o = r->offheap, *next; o; o = next) {
@@ -410,7 +411,7 @@ void nosi_region_release(Region *r)
 
 RegionStats nosi_region_stats(void)
 {
-    return (RegionStats){atomic_load_explicit(&n_regions, memory_order_relaxed),
+    return (RegionStats){(uint64_t)nosi_count_sum(COUNT_REGION),
                          atomic_load_explicit(&n_bytes, memory_order_relaxed)};
 }
 
