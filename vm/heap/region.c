@@ -24,7 +24,11 @@
 #endif
 #ifdef POISON
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
+// Literals live for ever, and what they own outside with them.
+#define NOTE_ROOTS(p, n) __lsan_register_root_region((p), (n))
 #else
+#define NOTE_ROOTS(p, n)                  ((void)(p), (void)(n))
 #define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
@@ -245,6 +249,7 @@ Value *nosi_literal_take(size_t words)
         if (!literal_top)
             nosi_fatal("out of memory (literals)");
         literal_end = literal_top + (((size_t)PAGE << order) / sizeof(Value));
+        NOTE_ROOTS(literal_top, (size_t)PAGE << order);
     }
     Value *p = literal_top;
     literal_top += words;
