@@ -533,6 +533,20 @@ def test_unreadable_file(bench):
     expect("end", (status, err), (1, "Error: cannot read 'unreadable.nos': Permission denied\n"))
 
 
+def test_long_way_of_definitions(bench):
+    """However long the way from one definition to the next is: a program or an error, never the end of the stack."""
+    n = 120_000
+    texts = {
+        "constants": "".join(f"c{i} = c{i + 1} + 1\n" for i in range(n)) + f"c{n} = 0\nmain() = println(c0)\n",
+        "aliases": "".join(f"type A{i} = A{i + 1}\n" for i in range(n)) + f"type A{n} = Int\nf(x: A0) = x\nmain() = println(f(1))\n",
+    }
+    for name, text in texts.items():
+        (bench.dir / f"{name}.nos").write_text(text)
+        status, _, err = bench.run("--check", f"{name}.nos")
+        expect(name, status, 1)
+        expect_in(name, "defined through too many other", err)
+
+
 def test_long_option_value(bench):
     status, _, err = bench.run("--bin", "x" * 100000, "p_two")
     expect("status", status, 1)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vm/types/infer.h"
+#include "vm/util/stack.h"
 
 /* ---- state --------------------------------------------------------------------------------- */
 
@@ -126,6 +127,12 @@ static void declare_alias(Infer *st, TypeDef *def)
         return;
     if (def->alias_busy) {
         nosi_infer_error(st, def->span, "type alias `%s` refers to itself", def->name);
+        def->alias = st->error;
+        return;
+    }
+    if (nosi_stack_is_low()) {
+        nosi_infer_error(st, def->span, "type alias `%s` is defined through too many others",
+                         def->name);
         def->alias = st->error;
         return;
     }
@@ -549,6 +556,10 @@ Type *nosi_symbol_type(Infer *st, Symbol *s, Span span)
         return nosi_instantiate(st, s->scheme, span, s->name, NULL);
     if (s->type)
         return s->type;
+    if (nosi_stack_is_low()) {
+        nosi_infer_error(st, span, "`%s` is defined through too many other definitions", s->name);
+        return s->type = st->error;
+    }
     Item *item = s->item;
     Def saved = st->def;
     uint32_t level = st->level, speculating = st->speculating, mark = st->pending.n;
