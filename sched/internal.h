@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "sched/deque.h"
 #include "sched/sched.h"
 #include "sched/spin.h"
 #include "vm/util/count.h"
@@ -12,7 +13,7 @@
 
 enum { PID_SHARDS = 64, MAX_WORKERS = 256 };
 
-/* A FIFO of runnable processes. The owner pushes and pops, thieves take half from the old end. */
+/* The injection queue: a FIFO of runnable processes for every worker. */
 typedef struct RunQ {
     Spin lock;
     _Atomic(uint32_t) n; // written under the lock, read by anybody as a hint
@@ -29,9 +30,10 @@ struct Worker {
     uint32_t index;
     pthread_t thread;
     /* owner thread */
-    Proc *next;           // was just woken: runs before the queue
-    uint32_t next_streak; // how often in a row `next` went first
-    uint32_t tick;        // slices run
+    Proc *next;             // was just woken: runs before the queue
+    uint32_t next_streak;   // how often in a row `next` went first
+    uint32_t tick;          // slices run
+    uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
     bool searching; // counted in Sched.n_searching
     void *loop;     // of the poller; fixed once the worker runs, or NULL
@@ -42,7 +44,7 @@ struct Worker {
     bool asleep; // in its loop; also read by its own thread
     bool rung;   // told to get up
     /* any thread */
-    _Alignas(64) RunQ q;
+    Deque q;
 };
 
 typedef struct PidShard {

@@ -1,8 +1,9 @@
 /* worker.c -- the threads that run processes, their queues, idling, calls from outside, program
  * end.
  *
- * A runnable process is in exactly one place: a worker's `next` slot, a worker's queue, or the
- * injection queue.
+ * A runnable process is in exactly one place: a worker's `next` slot, a worker's deque, or the
+ * injection queue, which takes what other threads make runnable and what a deque has no room for.
+ * docs/scheduler.md describes the whole.
  *
  * Going to sleep without missing work: a sleeper counts itself in n_sleeping, then looks at all
  * queues once more; a pusher pushes, then looks at n_sleeping (seq_cst fences on both sides). A
@@ -77,63 +78,80 @@ static void runq_put_locked(RunQ *q, Proc *p)
     atomic_store_explicit(&q->n, n + 1, memory_order_relaxed);
 }
 
-static void runq_put(RunQ *q, Proc *p)
+static void runq_put(RunQ *q, Proc **p, uint32_t n)
 {
     spin_lock(&q->lock);
-    runq_put_locked(q, p);
+    for (uint32_t i = 0; i < n; i++)
+        runq_put_locked(q, p[i]);
     spin_unlock(&q->lock);
 }
 
-/* Takes the oldest, or with rng a random one. */
-static Proc *runq_take(RunQ *q, uint64_t *rng)
+/* After a burst the ring is given back, a quarter at a time so that it does not grow again soon. */
+static void runq_shrink_locked(RunQ *q, uint32_t n)
 {
-    Proc *p = NULL;
+    enum { KEEP = 1024 };
+    if (q->cap <= KEEP || n >= q->cap / 8)
+        return;
+    uint32_t cap = q->cap / 4;
+    Proc **ring = nosi_alloc(cap * sizeof *ring);
+    for (uint32_t i = 0; i < n; i++)
+        ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
+    nosi_free(q->ring);
+    q->ring = ring;
+    q->cap = cap;
+    q->head = 0;
+}
+
+/* Takes the oldest ones, or with rng random ones, into out: at most `most`, and no more than
+ * 1 / share of them (rounded up). Returns how many. */
+static uint32_t runq_take(RunQ *q, uint64_t *rng, Proc **out, uint32_t most, uint32_t share)
+{
     if (atomic_load_explicit(&q->n, memory_order_relaxed) ==
         0) // a hint; missed work is found before sleeping
-        return NULL;
+        return 0;
     spin_lock(&q->lock);
     uint32_t n = atomic_load_explicit(&q->n, memory_order_relaxed);
-    if (n) {
+    uint32_t take = NOS_MIN((n + share - 1) / share, most);
+    for (uint32_t i = 0; i < take; i++) {
         Proc **first = &q->ring[q->head & (q->cap - 1)];
         if (rng) {
-            Proc **other = &q->ring[(q->head + nosi_rng_next(rng) % n) & (q->cap - 1)];
+            Proc **other = &q->ring[(q->head + nosi_rng_next(rng) % (n - i)) & (q->cap - 1)];
             Proc *t = *first;
             *first = *other;
             *other = t;
         }
-        p = *first;
+        out[i] = *first;
         q->head++;
-        atomic_store_explicit(&q->n, n - 1, memory_order_relaxed);
     }
+    atomic_store_explicit(&q->n, n - take, memory_order_relaxed);
+    runq_shrink_locked(q, n - take);
     spin_unlock(&q->lock);
-    return p;
+    return take;
 }
 
-/* Takes half of a queue: the oldest is returned, the others go to `to`. */
-static Proc *runq_steal(RunQ *from, RunQ *to)
+/* The deque of w is full: half of it goes where every worker finds it. */
+static NOS_NOINLINE void overflow(Worker *w, Proc *p)
 {
-    enum { MOST = 128 };
-    Proc *got[MOST];
-    uint32_t take = 0;
-    if (atomic_load_explicit(&from->n, memory_order_relaxed) == 0)
-        return NULL;
-    spin_lock(&from->lock);
-    uint32_t n = atomic_load_explicit(&from->n, memory_order_relaxed);
-    take = NOS_MIN((n + 1) / 2, MOST);
-    for (uint32_t i = 0; i < take; i++)
-        got[i] = from->ring[(from->head + i) & (from->cap - 1)];
-    from->head += take;
-    atomic_store_explicit(&from->n, n - take, memory_order_relaxed);
-    spin_unlock(&from->lock);
-    if (!take)
-        return NULL;
-    if (take > 1) {
-        spin_lock(&to->lock);
-        for (uint32_t i = 1; i < take; i++)
-            runq_put_locked(to, got[i]);
-        spin_unlock(&to->lock);
-    }
-    return got[0];
+    Proc *out[DEQUE_SIZE / 2 + 1];
+    uint32_t n = nosi_deque_take_half(&w->q, out, DEQUE_SIZE / 2);
+    out[n++] = p;
+    runq_put(&w->sched->inject, out, n);
+}
+
+/* Own thread. A seeded run has one pool of runnable processes, to choose from at random. */
+static void put(Worker *w, Proc *p)
+{
+    if (NOS_UNLIKELY(w->sched->seeded))
+        runq_put(&w->sched->inject, &p, 1);
+    else if (NOS_UNLIKELY(!nosi_deque_push(&w->q, p)))
+        overflow(w, p);
+}
+
+static Proc *keep_rest(Worker *w, Proc **got, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        put(w, got[i]);
+    return n ? got[0] : NULL;
 }
 
 static Worker *worker_at(Sched *s, uint32_t i)
@@ -154,10 +172,52 @@ static bool any_work(Sched *s)
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
         Worker *w = worker_at(s, i);
-        if (w && atomic_load_explicit(&w->q.n, memory_order_relaxed))
+        if (w && nosi_deque_count(&w->q))
             return true;
     }
     return false;
+}
+
+/* A share of the injection queue. */
+static Proc *take_injected(Worker *w)
+{
+    Sched *s = w->sched;
+    Proc *got[DEQUE_SIZE / 2];
+    if (s->seeded)
+        return runq_take(&s->inject, &w->rng, got, 1, 1) ? got[0] : NULL;
+    return keep_rest(w, got, runq_take(&s->inject, NULL, got, NOS_COUNT(got), n_workers(s)));
+}
+
+static Proc *steal_from(Worker *w, Worker *victim)
+{
+    Proc *got[DEQUE_SIZE / 2];
+    return keep_rest(w, got, nosi_deque_take_half(&victim->q, got, NOS_COUNT(got)));
+}
+
+static Worker *random_other(Worker *w)
+{
+    uint32_t n = atomic_load_explicit(&w->sched->n_started, memory_order_acquire);
+    if (n < 2)
+        return NULL;
+    uint32_t i = (uint32_t)(nosi_rng_next(&w->rng) % (n - 1));
+    return worker_at(w->sched, i < w->index ? i : i + 1);
+}
+
+/* A worker that always has something to run never steals. So that processes that compute get equal
+ * shares it compares now and then, and takes a process from a worker that has more to do. With a
+ * difference of one that makes them take turns at being alone. */
+static void balance(Worker *w)
+{
+    enum { TURNS = 8 };
+    Worker *other = w->sched->seeded ? NULL : random_other(w);
+    if (!other)
+        return;
+    uint32_t mine = nosi_deque_count(&w->q), theirs = nosi_deque_count(&other->q);
+    if (theirs > mine + 1 || (theirs == mine + 1 && nosi_rng_next(&w->rng) % TURNS == 0)) {
+        Proc *p = nosi_deque_take(&other->q);
+        if (p)
+            put(w, p);
+    }
 }
 
 static void start_worker_locked(Sched *s) // under idle_mutex
@@ -226,7 +286,22 @@ void nosi_idle_recheck(Sched *s)
 void nosi_runq_push(Sched *s, Proc *p)
 {
     Worker *w = nosi_worker;
-    runq_put(w && w->sched == s ? &w->q : &s->inject, p);
+    if (w && w->sched == s)
+        put(w, p);
+    else
+        runq_put(&s->inject, &p, 1);
+    notify(s);
+}
+
+/* p's slice has ended. Behind those that wait in the injection queue, so that these are not left to
+ * wait while the ones in the deque take turns. */
+static void push_yielded(Worker *w, Proc *p)
+{
+    Sched *s = w->sched;
+    if (atomic_load_explicit(&s->inject.n, memory_order_relaxed))
+        runq_put(&s->inject, &p, 1);
+    else
+        put(w, p);
     notify(s);
 }
 
@@ -234,7 +309,14 @@ void nosi_runq_push_next(Sched *s, Proc *p)
 {
     Worker *w = nosi_worker;
     // While it polls it counts as asleep, and what is in `next` would be seen by nobody.
-    if (!w || w->sched != s || s->seeded || w->asleep || w->next_streak >= MAX_NEXT_STREAK) {
+    if (!w || w->sched != s || s->seeded || w->asleep) {
+        nosi_runq_push(s, p);
+        return;
+    }
+    // Two that chat go on here as long as nobody else waits for this worker: another one could only
+    // be told, and carry one of them away from its partner.
+    if (w->next_streak >= MAX_NEXT_STREAK &&
+        (nosi_deque_count(&w->q) || atomic_load_explicit(&s->inject.n, memory_order_relaxed))) {
         nosi_runq_push(s, p);
         return;
     }
@@ -390,8 +472,8 @@ static NOS_NOINLINE void retire(Worker *w)
     // Where every worker looks now and then: what is in the queue of a worker is only found by
     // those that have nothing to do.
     w->next = NULL;
-    for (; p || (p = runq_take(&w->q, NULL)); p = NULL)
-        runq_put(&s->inject, p);
+    for (; p || (p = nosi_deque_take(&w->q)); p = NULL)
+        runq_put(&s->inject, &p, 1);
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);
     s->n_retired++;
@@ -432,18 +514,17 @@ static Proc *look_everywhere(Worker *w)
 {
     Sched *s = w->sched;
     Proc *p;
-    if ((p = runq_take(&w->q, s->seeded ? &w->rng : NULL)) || (p = runq_steal(&s->inject, &w->q)))
+    if ((p = nosi_deque_take(&w->q)) || (p = take_injected(w)))
         return p;
-    if (check_timers(s) && (p = runq_take(&w->q, s->seeded ? &w->rng : NULL)))
+    if (check_timers(s) && ((p = nosi_deque_take(&w->q)) || (p = take_injected(w))))
         return p;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
-    uint32_t start = s->seeded
-                         ? 0
-                         : (uint32_t)nosi_rng_next(
-                               &w->rng); // how often an idle worker looks is no part of a replay
+    if (n < 2)
+        return NULL;
+    uint32_t start = (uint32_t)nosi_rng_next(&w->rng);
     for (uint32_t i = 0; i < n; i++) {
         Worker *victim = worker_at(s, (start + i) % n);
-        if (victim && victim != w && (p = runq_steal(&victim->q, &w->q)))
+        if (victim && victim != w && (p = steal_from(w, victim)))
             return p;
     }
     return NULL;
@@ -462,8 +543,11 @@ static Proc *find_work(Worker *w)
         return p;
     }
     w->next_streak = 0;
-    if (w->tick % INJECT_TICKS == 0 && (p = runq_take(&s->inject, NULL)))
-        goto found;
+    if (w->tick - w->injected_tick >= INJECT_TICKS && !s->seeded) {
+        w->injected_tick = w->tick;
+        if (runq_take(&s->inject, NULL, &p, 1, 1))
+            goto found;
+    }
     if ((p = look_everywhere(w)))
         goto found;
     if (w->loop) {
@@ -559,13 +643,15 @@ again:;
     switch (r) {
     case RUN_YIELD:
         poll_sometimes(w);
-        if (check_timers(s) || w->next || any_work(s) || is_retired(w) ||
+        balance(w);
+        if (check_timers(s) || w->next || nosi_deque_count(&w->q) ||
+            atomic_load_explicit(&s->inject.n, memory_order_relaxed) || is_retired(w) ||
             atomic_load_explicit(&s->stop, memory_order_relaxed)) {
             shrink_stack(p);
             state = atomic_load_explicit(&p->state, memory_order_relaxed);
             atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNABLE,
                                   memory_order_relaxed);
-            nosi_runq_push(s, p);
+            push_yielded(w, p);
             return;
         }
         goto again; // nobody else wants the worker
@@ -879,7 +965,6 @@ void nosi_sched_free(Sched *s)
     for (uint32_t i = 0; i < atomic_load(&s->n_started); i++) {
         Worker *w = s->workers[i];
         nosi_spares_free(w->spare);
-        nosi_free(w->q.ring);
         nosi_free(w);
     }
     for (Proc *batch = s->stash, *next; batch; batch = next) {
@@ -916,7 +1001,7 @@ void nosi_workers_show(Sched *s, StrBuf *out)
     for (uint32_t i = 0; i < started; i++) {
         Worker *w = worker_at(s, i);
         if (w)
-            nosi_strbuf_printf(out, " %u", atomic_load_explicit(&w->q.n, memory_order_relaxed));
+            nosi_strbuf_printf(out, " %u", nosi_deque_count(&w->q));
     }
     nosi_strbuf_printf(out, ", unassigned %u\n",
                        atomic_load_explicit(&s->inject.n, memory_order_relaxed));
