@@ -93,7 +93,7 @@ static void read_process(const Proc *p, ProcView *v, ProcState state)
     v->heap_words = nosi_heap_live_words(&p->heap);
     v->reductions = p->reductions;
     v->started_ns = p->started_ns;
-    v->deadline = state == PROC_SLEEP || state == PROC_RECEIVE ? p->recv_deadline : 0;
+    v->deadline = state == PROC_SLEEP || state == PROC_RECEIVE ? p->timer.deadline : 0;
     read_frames(p, v);
     if (state == PROC_MVAR)
         v->mvar = nosi_mvar_place(p);
@@ -363,7 +363,7 @@ static void show_summary(Sched *s, const Census *c, uint64_t now, StrBuf *out)
 #undef PROCSTATE
     };
     SchedStats st = nosi_sched_stats(s);
-    uint64_t next = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
+    uint64_t next = nosi_timers_next(s);
 
     nosi_workers_show(s, out);
     nosi_strbuf_printf(out, "  processes: %llu (%llu spawned, %llu ended)",

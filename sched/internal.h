@@ -11,7 +11,7 @@
 #include "vm/util/count.h"
 #include "vm/util/vec.h"
 
-enum { PID_SHARDS = 64, MAX_WORKERS = 256 };
+enum { PID_SHARDS = 64, MAX_WORKERS = 255 };
 
 /* The injection queue: a FIFO of runnable processes for every worker. */
 typedef struct RunQ {
@@ -23,6 +23,13 @@ typedef struct RunQ {
 
 typedef struct NameTable NameTable;   // names.c
 typedef struct Inspection Inspection; // inspect.c
+
+/* The timers armed on one worker. */
+typedef struct Timers {
+    Spin lock;
+    _Atomic(uint64_t) next; // nosi_wheel_next; written under the lock
+    Wheel wheel;            // under the lock; linked through Proc.timer
+} Timers;
 
 struct Worker {
     /* fixed */
@@ -45,6 +52,7 @@ struct Worker {
     bool rung;   // told to get up
     /* any thread */
     Deque q;
+    _Alignas(64) Timers timers;
 };
 
 typedef struct PidShard {
@@ -52,11 +60,6 @@ typedef struct PidShard {
     uint32_t n, cap; // processes; buckets (a power of two, or 0)
     Proc **bucket;   // owned
 } PidShard;
-
-typedef struct TimerEntry {
-    uint64_t deadline;
-    Proc *proc;
-} TimerEntry;
 
 struct Sched {
     /* fixed after nosi_sched_new */
@@ -70,8 +73,6 @@ struct Sched {
     _Atomic(bool) stop;
     _Atomic(uint64_t) next_serial, next_ref;
     _Atomic(int64_t) io_pending;
-    _Atomic(uint64_t)
-        next_deadline; // of the earliest timer; UINT64_MAX = none. Written under timer_lock
     _Atomic(uint64_t) logical_ns; // clock of a seeded run
     RunQ inject;
     PidShard pids[PID_SHARDS];
@@ -84,9 +85,6 @@ struct Sched {
     pthread_mutex_t inspect_mutex;
     pthread_cond_t inspect_cond; // somebody answered
     Inspection *inspection;      // the one that is under way, or NULL
-    /* timer_lock */
-    Spin timer_lock;
-    VEC(TimerEntry) timers; // binary heap by deadline
     /* idle_mutex */
     pthread_mutex_t idle_mutex;
     pthread_cond_t idle_cond;
@@ -162,7 +160,9 @@ uint64_t nosi_clock_ns(void);                   // monotonic ns, the real ones a
 uint64_t nosi_sched_now_coarse(const Sched *s); // the same clock, a few ms old at most, cheaper
 void nosi_timer_arm(Proc *p, uint64_t deadline);
 void nosi_timer_cancel(Proc *p);
-bool nosi_timers_fire(Sched *s, uint64_t now); // true when it woke somebody
+void nosi_timers_init(Timers *t, uint64_t now);
+bool nosi_timers_fire(Timers *t, uint64_t now); // any worker; true when it woke somebody
+uint64_t nosi_timers_next(Sched *s);            // of all workers; UINT64_MAX: there are none
 
 /* spawn.c */
 Proc *nosi_proc_new(Sched *s, uint64_t parent);

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "sched/mailbox.h"
+#include "sched/wheel.h"
 #include "vm/bytecode/bytecode.h"
 #include "vm/data/list.h"
 #include "vm/heap/heap.h"
@@ -95,10 +96,12 @@ typedef enum ExitKind {
 typedef Value WakeFn(Proc *p, void *data);
 
 typedef struct ProcExtra {
-    ListCursor cursor;  // vm/data/list.h (decision 30)
-    uint64_t random;    // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
-    struct IoOp *io_op; // what it waits for, or NULL (io/loop.h)
-    bool io_owner;      // it has opened something (io/resource.h)
+    Value caught;          // the exception last caught: raising it again keeps its trace
+    uint32_t caught_depth; // the frame that caught it
+    ListCursor cursor;     // vm/data/list.h (decision 30)
+    uint64_t random;       // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
+    struct IoOp *io_op;    // what it waits for, or NULL (io/loop.h)
+    bool io_owner;         // it has opened something (io/resource.h)
 } ProcExtra;
 
 struct Proc {
@@ -115,10 +118,10 @@ struct Proc {
     Heap heap;
     Value exc; // exception being raised (VALUE_THROWN protocol); when exit_kind is EXIT_VALUE: the
                // result
-    Trace *exc_trace;       // stack trace captured where `exc` was first raised, owned, or NULL
-    Value caught;           // the exception last caught: raising it again keeps its trace
-    uint64_t recv_deadline; // monotonic ns; 0: do not wait, UINT64_MAX: for ever
-    WakeFn *wake_fn;        // set by whoever wakes a process parked in a native
+    Trace *exc_trace; // stack trace captured where `exc` was first raised, owned, or NULL
+    TimerNode timer;  // deadline of its receive or sleep: 0: do not wait, UINT64_MAX: for ever.
+                      // Links: under the lock of the wheel it is in
+    WakeFn *wake_fn;  // set by whoever wakes a process parked in a native
     void *wake_data;
     uint64_t reductions; // total
     uint64_t started_ns;
@@ -127,8 +130,8 @@ struct Proc {
     ProcExtra *extra;    // what few processes need; owned, NULL until then: nosi_proc_extra
     uint8_t exit_kind;   // ExitKind
     bool resuming;       // parked inside a native: its result is to be delivered
-    bool timer_armed;    // it may be in the heap of timers
-    bool trap_exit;      // also read by others, under the pid's lock
+    uint8_t timer_worker; // 1 + index of the worker whose wheel its timer may be in; 0: none
+    bool trap_exit;       // also read by others, under the pid's lock
     /* any thread */
     _Atomic(uint32_t) signals; // ProcSignal bits: looked at whenever the budget runs out
     _Atomic(uint64_t) state;   // ProcState | flags | park number << 16, see park.c
@@ -138,12 +141,9 @@ struct Proc {
     uint64_t parent;
     Sched *sched;
     /* scheduler's, under its locks */
-    Proc *pid_next; // pidtab.c: same bucket; under the shard's lock
-    uint32_t
-        timer_slot; // timer.c: 1 + position in the heap of timers, 0 = none; under the timer lock
-    uint32_t caught_depth; // (running worker) the frame that caught `caught`
-    ProcLinks *links;      // links and monitors, or NULL; under the pid's lock
-    SchedCall *call;       // somebody waits for this process's outcome, or NULL
+    Proc *pid_next;   // pidtab.c: same bucket; under the shard's lock
+    ProcLinks *links; // links and monitors, or NULL; under the pid's lock
+    SchedCall *call;  // somebody waits for this process's outcome, or NULL
 };
 
 _Static_assert(sizeof(Proc) <= 448,

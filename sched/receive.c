@@ -9,9 +9,9 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         *out = m->root;
         return RECV_MESSAGE;
     }
-    bool waits_for_ever = p->recv_deadline == UINT64_MAX;
+    bool waits_for_ever = p->timer.deadline == UINT64_MAX;
     if (!waits_for_ever &&
-        (p->recv_deadline == 0 || nosi_sched_now(p->sched) >= p->recv_deadline)) {
+        (p->timer.deadline == 0 || nosi_sched_now(p->sched) >= p->timer.deadline)) {
         nosi_timer_cancel(p);
         p->mailbox.scan = NULL;
         return RECV_TIMEOUT;
@@ -25,15 +25,15 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         *out = m->root;
         return RECV_MESSAGE;
     }
-    if (!waits_for_ever && !p->timer_armed)
-        nosi_timer_arm(p, p->recv_deadline);
+    if (!waits_for_ever && !p->timer_worker)
+        nosi_timer_arm(p, p->timer.deadline);
     return RECV_PARKED;
 }
 
 void nosi_recv_take(Proc *p)
 {
     Msg *m = nosi_mailbox_scan_take(&p->mailbox);
-    if (p->timer_armed)
+    if (p->timer_worker)
         nosi_timer_cancel(p);
     if (m->fragment) {
         nosi_heap_adopt(&p->heap, m->fragment);

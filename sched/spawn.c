@@ -24,13 +24,14 @@ static void walk_roots(void *owner, RootVisit *visit, void *ctx)
         p->stack_high = p->stack_end - top > 256 ? top + 256 : p->stack_end;
     }
     visit(&p->exc, 1, ctx);
-    visit(&p->caught, 1, ctx);
+    if (p->extra)
+        visit(&p->extra->caught, 1, ctx);
 }
 
 ProcExtra *nosi_proc_extra(Proc *p)
 {
     if (!p->extra)
-        p->extra = nosi_calloc(1, sizeof *p->extra);
+        p->extra = nosi_calloc(1, sizeof *p->extra); // `caught` is a small integer then
     return p->extra;
 }
 
@@ -123,7 +124,7 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     p->stack = stack;
     p->stack_end = p->stack_high = stack + words;
     p->max_depth = s->options.max_depth;
-    p->exc = p->caught = VALUE_UNIT;
+    p->exc = VALUE_UNIT;
     p->parent = parent;
     p->sched = s;
     p->started_ns = nosi_sched_now_coarse(s);

@@ -230,6 +230,7 @@ static void start_worker_locked(Sched *s) // under idle_mutex
     w->sched = s;
     w->index = i;
     w->rng = s->options.seed ? s->options.seed : i + 1;
+    nosi_timers_init(&w->timers, nosi_sched_now(s));
     w->searching = true;
     atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
     __atomic_store_n(&s->workers[i], w, __ATOMIC_RELEASE);
@@ -371,8 +372,7 @@ static bool is_deadlock(Sched *s)
     if (atomic_load_explicit(&s->io_pending, memory_order_acquire) != 0)
         return false;
     atomic_thread_fence(memory_order_seq_cst);
-    return atomic_load_explicit(&s->next_deadline, memory_order_relaxed) == UINT64_MAX &&
-           !any_work(s);
+    return nosi_timers_next(s) == UINT64_MAX && !any_work(s);
 }
 
 /* ---- idling
@@ -415,11 +415,12 @@ static void sleep_worker(Worker *w)
         }
         if (any_work(s))
             break;
-        uint64_t deadline = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
+        uint64_t deadline = nosi_timers_next(s);
         // Relaxed: after the last call ended the program is over, and time must not go on for it.
         if (s->seeded && deadline != UINT64_MAX && __atomic_load_n(&s->calls, __ATOMIC_RELAXED) &&
             atomic_load_explicit(&s->io_pending, memory_order_relaxed) == 0) {
-            atomic_store_explicit(&s->logical_ns, deadline,
+            uint64_t now = nosi_sched_now(s);
+            atomic_store_explicit(&s->logical_ns, NOS_MAX(now, deadline),
                                   memory_order_relaxed); // nothing else can happen before
             break;
         }
@@ -501,13 +502,46 @@ void nosi_sched_set_workers(Sched *s, uint32_t n)
     pthread_mutex_unlock(&s->idle_mutex);
 }
 
-static bool check_timers(Sched *s)
+uint64_t nosi_timers_next(Sched *s)
 {
-    uint64_t next = atomic_load_explicit(&s->next_deadline, memory_order_relaxed);
+    uint64_t first = UINT64_MAX;
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        Worker *w = worker_at(s, i);
+        if (w)
+            first = NOS_MIN(first, atomic_load_explicit(&w->timers.next, memory_order_relaxed));
+    }
+    return first;
+}
+
+static bool fire(Worker *whose)
+{
+    uint64_t next = atomic_load_explicit(&whose->timers.next, memory_order_relaxed);
     if (next == UINT64_MAX)
         return false;
-    uint64_t now = nosi_sched_now(s);
-    return now >= next && nosi_timers_fire(s, now);
+    uint64_t now = nosi_sched_now(whose->sched);
+    return now >= next && nosi_timers_fire(&whose->timers, now);
+}
+
+/* Those of workers [from, n_started). */
+static bool fire_all(Sched *s, uint32_t from)
+{
+    bool any = false;
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
+    for (uint32_t i = from; i < n; i++) {
+        Worker *w = worker_at(s, i);
+        any = (w && fire(w)) || any;
+    }
+    return any;
+}
+
+/* A busy worker looks at its own timers; the first one also at those of workers that retired. */
+static bool check_timers(Worker *w)
+{
+    bool any = fire(w);
+    if (w->index == 0)
+        any = fire_all(w->sched, NOS_MAX(n_workers(w->sched), 1u)) || any;
+    return any;
 }
 
 static Proc *look_everywhere(Worker *w)
@@ -516,8 +550,14 @@ static Proc *look_everywhere(Worker *w)
     Proc *p;
     if ((p = nosi_deque_take(&w->q)) || (p = take_injected(w)))
         return p;
-    if (check_timers(s) && ((p = nosi_deque_take(&w->q)) || (p = take_injected(w))))
-        return p;
+    if (fire_all(s, 0)) {
+        if ((p = w->next)) {
+            w->next = NULL;
+            return p;
+        }
+        if ((p = nosi_deque_take(&w->q)) || (p = take_injected(w)))
+            return p;
+    }
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
     if (n < 2)
         return NULL;
@@ -644,7 +684,7 @@ again:;
     case RUN_YIELD:
         poll_sometimes(w);
         balance(w);
-        if (check_timers(s) || w->next || nosi_deque_count(&w->q) ||
+        if (check_timers(w) || w->next || nosi_deque_count(&w->q) ||
             atomic_load_explicit(&s->inject.n, memory_order_relaxed) || is_retired(w) ||
             atomic_load_explicit(&s->stop, memory_order_relaxed)) {
             shrink_stack(p);
@@ -670,7 +710,7 @@ again:;
         break;
     }
     if (w->tick % TIMER_TICKS == 0) {
-        check_timers(s);
+        check_timers(w);
         poll_sometimes(w);
     }
 }
@@ -909,7 +949,6 @@ Sched *nosi_sched_new(const SchedOptions *o)
     atomic_init(&s->n_workers, s->seeded ? 1 : NOS_MIN(n, (uint32_t)MAX_WORKERS));
     atomic_init(&s->next_serial, 1);
     atomic_init(&s->next_ref, 1);
-    atomic_init(&s->next_deadline, UINT64_MAX);
     atomic_init(&s->logical_ns, 1);
     pthread_mutex_init(&s->idle_mutex, NULL);
     pthread_mutex_init(&s->call_mutex, NULL);
@@ -972,7 +1011,6 @@ void nosi_sched_free(Sched *s)
         nosi_spares_free(batch);
     }
     nosi_free(s->inject.ring);
-    vec_free(&s->timers);
     nosi_pid_free(s);
     nosi_free(s->first_crash);
     nosi_names_free(s->names);

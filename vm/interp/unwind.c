@@ -218,8 +218,8 @@ bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out)
  * passing it on. */
 static bool is_rethrown(const Proc *p)
 {
-    return p->exc_trace && p->caught_depth == p->depth && value_is_pointer(p->exc) &&
-           value_same(p->exc, p->caught);
+    return p->exc_trace && p->extra && p->extra->caught_depth == p->depth &&
+           value_is_pointer(p->exc) && value_same(p->exc, p->extra->caught);
 }
 
 static bool has_user_show(Value v)
@@ -274,8 +274,9 @@ bool nosi_unwind(Proc *p)
                 if (p->locks)
                     nosi_mvars_unwind(p, p->depth, h->start, h->end);
                 p->base[h->reg] = p->exc;
-                p->caught = p->exc;
-                p->caught_depth = p->depth;
+                ProcExtra *extra = nosi_proc_extra(p);
+                extra->caught = p->exc;
+                extra->caught_depth = p->depth;
                 p->pc = f->code + h->handler;
                 return true;
             }
