@@ -535,12 +535,22 @@ static bool fire_all(Sched *s, uint32_t from)
     return any;
 }
 
-/* A busy worker looks at its own timers; the first one also at those of workers that retired. */
+/* A busy worker looks at its own timers; the first one also at those of workers that retired; and
+ * at those of another one that are overdue, because that one is busy with something long: the
+ * collection of a big heap, say. */
 static bool check_timers(Worker *w)
 {
+    enum { OVERDUE_NS = 300000 };
+    Sched *s = w->sched;
     bool any = fire(w);
     if (w->index == 0)
-        any = fire_all(w->sched, NOS_MAX(n_workers(w->sched), 1u)) || any;
+        any = fire_all(s, NOS_MAX(n_workers(s), 1u)) || any;
+    Worker *other = s->seeded ? NULL : random_other(w);
+    if (other) {
+        uint64_t next = atomic_load_explicit(&other->timers.next, memory_order_relaxed);
+        if (next < UINT64_MAX - OVERDUE_NS && nosi_sched_now(s) > next + OVERDUE_NS)
+            any = fire(other) || any;
+    }
     return any;
 }
 
