@@ -12,6 +12,7 @@
 #include "sched/internal.h"
 #include "sched/long.h"
 #include "sched/poll.h"
+#include "sched/slices.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -683,7 +684,12 @@ static void run_one(Worker *w, Proc *p)
     atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNING,
                           memory_order_relaxed);
 again:;
+    SliceStart start = {0};
+    if (NOS_UNLIKELY(nosi_slice_stats))
+        start = nosi_slice_begin();
     RunResult r = s->options.run_slice(p, budget);
+    if (NOS_UNLIKELY(nosi_slice_stats))
+        nosi_slice_end(start);
     int32_t used = budget - p->budget;
     p->reductions += used > 0 ? (uint32_t)used : 1;
     if (s->seeded)
@@ -948,6 +954,7 @@ Sched *nosi_sched_new(const SchedOptions *o)
 
     memset(s, 0, sizeof *s);
     nosi_long_init();
+    nosi_slices_init();
     s->options = *o;
     if (!s->options.seed)
         s->options.seed = nosi_sched_env_seed();

@@ -258,6 +258,110 @@ TEST(a_million_entries)
     nosi_heap_free(h);
 }
 
+/* What nosi_map_job_go does with so many steps at a time, collecting before it goes on is not
+ * allowed. */
+static Value job(MapJob *j, int64_t at_a_time)
+{
+    int64_t steps = at_a_time, calls = 1;
+    while (!nosi_map_job_go(j, &steps)) {
+        CHECK(steps <= 0);
+        steps = at_a_time;
+        calls++;
+    }
+    CHECK_EQ(j->status, MAP_OK);
+    CHECK(j->subset || calls > 100 || nosi_map_size(j->out) < 1000);
+    Value v = j->subset ? value_bool(j->is) : j->out;
+    nosi_map_job_free(j);
+    return v;
+}
+
+static bool same_order(Value a, Value b)
+{
+    size_t n, m;
+    MapEntry *x = nosi_map_entries(a, &n), *y = nosi_map_entries(b, &m);
+    bool same = n == m;
+    for (size_t i = 0; same && i < n; i++)
+        same = value_same(x[i].key, y[i].key) && value_same(x[i].value, y[i].value);
+    nosi_free(x);
+    nosi_free(y);
+    return same;
+}
+
+TEST(whole_maps_in_small_steps)
+{
+    static const int64_t sizes[] = {0, 1, 8, 9, 100, 511, 513, 5000, 20000};
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t k = 0; k < NOS_COUNT(sizes); k++) {
+        Value list = VALUE_NIL, m = VALUE_UNIT, other = VALUE_UNIT, got = VALUE_UNIT;
+        MapJob j;
+        ROOT(h, list);
+        ROOT(h, m);
+        ROOT(h, other);
+        ROOT(h, got);
+        for (int64_t i = 0; i < sizes[k]; i++) { // every third key comes twice
+            CHECK(nosi_heap_reserve(h, CONS_WORDS + 3));
+            Value key = value_small(i % 3 ? i * 7919 : i / 2 * 7919);
+            Value pair = nosi_tuple_nogc(h, (Value[]){key, value_small(i)}, 2);
+            list = nosi_cons_nogc(h, pair, list);
+        }
+        CHECK(nosi_heap_reserve(h, 2 * MAP_EMPTY_WORDS));
+        m = nosi_map_empty_nogc(h);
+        other = nosi_map_empty_nogc(h);
+        for (Value x = list; value_is_cons(x);) {
+            ROOT(h, x);
+            CHECK(nosi_map_insert(h, m, nosi_tuple_get(value_head(x), 0),
+                                  nosi_tuple_get(value_head(x), 1), NULL, &m) == MAP_OK);
+            UNROOT(h);
+            x = value_tail(x);
+        }
+        nosi_map_from_list_begin(&j, h, MATCH_STRUCTURE, true, list);
+        got = job(&j, 1);
+        nosi_map_verify(got);
+        CHECK(same_order(got, m));
+
+        for (int64_t i = 0; i < sizes[k]; i += 2)
+            CHECK(nosi_map_insert(h, other, value_small((i + sizes[k] / 3) * 7919), value_small(-i),
+                                  NULL, &other) == MAP_OK);
+        for (MapOp op = MAPOP_UNION; op <= MAPOP_SYMMETRIC; op++) {
+            Value want = VALUE_UNIT;
+            ROOT(h, want);
+            CHECK(nosi_map_combine(h, op, m, other, NULL, &want) == MAP_OK);
+            nosi_map_combine_begin(&j, h, MATCH_STRUCTURE, op, m, other);
+            got = job(&j, 1);
+            nosi_map_verify(got);
+            CHECK(same_order(got, want));
+            UNROOT(h);
+        }
+        nosi_set_subset_begin(&j, MATCH_STRUCTURE, got, m);
+        CHECK(value_same(job(&j, 1), value_bool(nosi_map_size(got) == 0)));
+        nosi_set_subset_begin(&j, MATCH_STRUCTURE, m, m);
+        CHECK(value_same(job(&j, 1), VALUE_TRUE));
+        UNROOT(h);
+        UNROOT(h);
+        UNROOT(h);
+        UNROOT(h);
+    }
+    // Given up in every phase: nothing stays allocated (the sanitizers look).
+    Value list = VALUE_NIL;
+    ROOT(h, list);
+    for (int64_t i = 0; i < 3000; i++) {
+        CHECK(nosi_heap_reserve(h, CONS_WORDS));
+        list = nosi_cons_nogc(h, value_small(i), list);
+    }
+    bool done = false;
+    for (int calls = 0; !done; calls += 7) {
+        MapJob j;
+        nosi_map_from_list_begin(&j, h, MATCH_STRUCTURE, false, list);
+        for (int i = 0; i < calls && !done; i++) {
+            int64_t steps = 100;
+            done = nosi_map_job_go(&j, &steps);
+        }
+        nosi_map_job_free(&j);
+    }
+    UNROOT(h);
+    nosi_heap_free(h);
+}
+
 TEST(unhashable_keys_are_refused)
 {
     nosi_shapes_init();

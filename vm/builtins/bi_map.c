@@ -2,8 +2,6 @@
  */
 #include "vm/builtins/bi_map.h"
 
-#include "sched/long.h"
-
 /* Numbers of operations that the library passes through __mapUser. */
 typedef Value OpFn(Proc *p, Value *args, MapQuery *q);
 
@@ -277,40 +275,63 @@ Value nosi_bi_map_to_list(Proc *p, Value *args)
     return part(p, args, MAP_PAIRS);
 }
 
-Value bi_map_whole(Proc *p, LibFunc user, unsigned n, const Value *args, MapStatus st, MapQuery *q,
-                   Value result)
+static void map_drop(LongOp *op)
 {
-    vec_free(&q->candidates);
-    switch (st) {
+    nosi_map_job_free(&((MapLongOp *)op)->job);
+}
+
+static Value map_step(Proc *p, LongOp *op)
+{
+    MapLongOp *o = (MapLongOp *)op;
+    MapJob *j = &o->job;
+    int64_t chunk = nosi_long_chunk, left;
+    while (left = chunk, !nosi_map_job_go(j, &left))
+        if (nosi_long_pause(p, (uint32_t)NOS_MIN(chunk - left, INT32_MAX)))
+            return VALUE_YIELD;
+    p->budget -= (int32_t)NOS_MIN((chunk - left) >> 3, SLICE_BUDGET);
+    switch (j->status) {
     case MAP_OK:
-        return result;
+        return j->subset ? value_bool(j->is) : j->out;
     case MAP_NEED_USER:
-        return nosi_trap(p, nosi_lib_funcs[user], n, args);
+        return nosi_trap(p, nosi_lib_funcs[o->user], o->n_args, op->root);
     case MAP_BAD_KEY:
-        return bad_key(p, q);
+        return bad_key(p, &j->q);
     default:
         return nosi_out_of_memory(p);
     }
 }
 
+MapMatch bi_map_match(LibFunc user)
+{
+    return nosi_lib_funcs[user] ? MATCH_EQUAL : MATCH_STRUCTURE;
+}
+
+Value bi_map_run(Proc *p, MapLongOp *o, LibFunc user, unsigned n_args, const Value *args)
+{
+    o->op = (LongOp){.step = map_step, .drop = map_drop};
+    for (unsigned i = 0; i < n_args; i++)
+        o->op.root[i] = args[i];
+    o->user = user;
+    o->n_args = n_args;
+    return nosi_long_run(p, &o->op, sizeof *o);
+}
+
 Value nosi_bi_map_from_list(Proc *p, Value *args)
 {
-    Value v = VALUE_UNIT;
-    MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_LITERAL] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    MapLongOp o;
     WANT_LIST(0);
-    MapStatus st = nosi_map_from_list(&p->heap, args[0], &q, &v);
-    return bi_map_whole(p, LIB_MAP_LITERAL, 1, args, st, &q, v);
+    nosi_map_from_list_begin(&o.job, &p->heap, bi_map_match(LIB_MAP_LITERAL), true, args[0]);
+    return bi_map_run(p, &o, LIB_MAP_LITERAL, 1, args);
 }
 
 static Value combine(Proc *p, Value *args, MapOp op)
 {
-    Value v = VALUE_UNIT;
-    MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_COMBINE_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    MapLongOp o;
     WANT_MAP(0);
     WANT_MAP(1);
-    MapStatus st = nosi_map_combine(&p->heap, op, args[0], args[1], &q, &v);
-    return bi_map_whole(p, LIB_MAP_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]},
-                        st, &q, v);
+    nosi_map_combine_begin(&o.job, &p->heap, bi_map_match(LIB_MAP_COMBINE_USER), op, args[0],
+                           args[1]);
+    return bi_map_run(p, &o, LIB_MAP_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]});
 }
 
 Value nosi_bi_map_union(Proc *p, Value *args)

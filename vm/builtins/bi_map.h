@@ -2,6 +2,7 @@
 #ifndef NOSI_BI_MAP_H
 #define NOSI_BI_MAP_H
 
+#include "sched/long.h"
 #include "vm/builtins/bi.h"
 
 /* Operations on one key that may have to ask user code which stored key is meant: numbers of
@@ -24,10 +25,17 @@ typedef enum MapOperation {
  * __mapUser. Frees q's candidates. */
 Value bi_map_failed(Proc *p, Value *args, unsigned n_args, MapOperation op, MapStatus status,
                     MapQuery *q);
-/* The same for operations on whole collections, which the library function `user` then does key by
- * key; MAP_OK: result. */
-Value bi_map_whole(Proc *p, LibFunc user, unsigned n, const Value *args, MapStatus st, MapQuery *q,
-                   Value result);
+/* Operations on whole collections, in steps: job = ..._begin(...). What user Eq must decide the
+ * library function `user` does key by key, called with the n_args arguments. */
+typedef struct MapLongOp {
+    LongOp op; // root[]: the arguments of `user`
+    LibFunc user;
+    unsigned n_args;
+    MapJob job;
+} MapLongOp;
+Value bi_map_run(Proc *p, MapLongOp *o, LibFunc user, unsigned n_args, const Value *args);
+/* Does the library answer what user Eq decides? */
+MapMatch bi_map_match(LibFunc user);
 
 /* List of the keys (elements), values or pairs, in steps. */
 Value bi_map_list(Proc *p, Value m, MapPart part);

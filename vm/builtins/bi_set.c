@@ -65,22 +65,20 @@ Value nosi_bi_set_to_list(Proc *p, Value *args)
 
 Value nosi_bi_set_from_list(Proc *p, Value *args)
 {
-    Value v = VALUE_UNIT;
-    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_LITERAL] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    MapLongOp o;
     WANT_LIST(0);
-    MapStatus st = nosi_set_from_list(&p->heap, args[0], &q, &v);
-    return bi_map_whole(p, LIB_SET_LITERAL, 1, args, st, &q, v);
+    nosi_map_from_list_begin(&o.job, &p->heap, bi_map_match(LIB_SET_LITERAL), false, args[0]);
+    return bi_map_run(p, &o, LIB_SET_LITERAL, 1, args);
 }
 
 static Value combine(Proc *p, Value *args, MapOp op)
 {
-    Value v = VALUE_UNIT;
-    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_COMBINE_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    MapLongOp o;
     WANT_SET(0);
     WANT_SET(1);
-    MapStatus st = nosi_map_combine(&p->heap, op, args[0], args[1], &q, &v);
-    return bi_map_whole(p, LIB_SET_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]},
-                        st, &q, v);
+    nosi_map_combine_begin(&o.job, &p->heap, bi_map_match(LIB_SET_COMBINE_USER), op, args[0],
+                           args[1]);
+    return bi_map_run(p, &o, LIB_SET_COMBINE_USER, 3, (Value[]){value_small(op), args[0], args[1]});
 }
 
 Value nosi_bi_set_union(Proc *p, Value *args)
@@ -102,12 +100,11 @@ Value nosi_bi_set_symmetric_difference(Proc *p, Value *args)
 
 Value nosi_bi_set_is_subset(Proc *p, Value *args)
 {
-    bool is = false;
-    MapQuery q = {.match = nosi_lib_funcs[LIB_SET_SUBSET_USER] ? MATCH_EQUAL : MATCH_STRUCTURE};
+    MapLongOp o;
     WANT_SET(0);
     WANT_SET(1);
-    MapStatus st = nosi_set_is_subset(args[0], args[1], &q, &is);
-    return bi_map_whole(p, LIB_SET_SUBSET_USER, 2, args, st, &q, value_bool(is));
+    nosi_set_subset_begin(&o.job, bi_map_match(LIB_SET_SUBSET_USER), args[0], args[1]);
+    return bi_map_run(p, &o, LIB_SET_SUBSET_USER, 2, args);
 }
 
 Value nosi_bi_set_is_proper_subset(Proc *p, Value *args)

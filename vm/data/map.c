@@ -9,6 +9,7 @@
  * walk that builds and cannot collect. The recursion is as deep as the trie, at most 14. */
 #include "vm/data/map.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "vm/data/list.h"
@@ -458,7 +459,7 @@ static size_t path_words(const Object *n, uint64_t hash, unsigned vs)
  * ------------------------------------------------------------------------------------ */
 
 /* A batch of entries in C memory: keys and values are roots, the items refer to them by number. */
-typedef struct Item {
+typedef struct MapItem {
     uint64_t order; // the hash with its 5-bit digits reversed: sorting by it groups the items of
                     // every node
     uint64_t hash;
@@ -508,45 +509,6 @@ static int by_order(const void *a, const void *b)
     if (x->order != y->order)
         return x->order < y->order ? -1 : 1;
     return x->serial < y->serial ? -1 : x->serial > y->serial;
-}
-
-/* Hashes and sorts the batch and merges equal keys: the first one's place, the last one's value.
- * MAP_NEED_USER when user Eq would have to say whether two keys are equal. */
-static MapStatus batch_sort(Batch *b, MapQuery *q)
-{
-    MapStatus status = MAP_OK;
-    Pending scratch = {0};
-    bool ask = q && q->match == MATCH_EQUAL;
-
-    b->items = nosi_alloc(b->n * sizeof *b->items);
-    for (size_t i = 0; i < b->n; i++) {
-        uint64_t hash = nosi_hash(b->kv[2 * i]);
-        b->items[i] = (Item){digit_order(hash), hash, i, i};
-    }
-    qsort(b->items, b->n, sizeof *b->items, by_order);
-    size_t out = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        Item *it = &b->items[i];
-        bool merged = false;
-        for (size_t j = out; j-- > 0 && b->items[j].hash == it->hash && !merged;) {
-            Value k = b->kv[2 * it->index], other = b->kv[2 * b->items[j].index];
-            scratch.n = 0;
-            if (!nosi_equal(k, other, ask ? &scratch : NULL))
-                continue;
-            if (scratch.n) {
-                status = MAP_NEED_USER;
-                goto done;
-            }
-            b->kv[2 * b->items[j].index + 1] = b->kv[2 * it->index + 1];
-            merged = true;
-        }
-        if (!merged)
-            b->items[out++] = *it;
-    }
-    b->n_items = out;
-done:
-    vec_free(&scratch);
-    return status;
 }
 
 static unsigned digit(const Item *it, unsigned shift)
@@ -645,16 +607,6 @@ static MapStatus batch_build(Batch *b, Value *out)
     }
     *out = map_nogc(b->h, b->vs, n, b->n, root);
     return MAP_OK;
-}
-
-/* Sorts, builds and frees the batch. */
-static MapStatus batch_finish(Batch *b, MapQuery *q, Value *out)
-{
-    MapStatus s = batch_sort(b, q);
-    if (s == MAP_OK)
-        s = batch_build(b, out);
-    batch_free(b);
-    return s;
 }
 
 static MapStatus check_key(Value key, MapQuery *q)
@@ -1082,173 +1034,596 @@ bool nosi_map_to_list(Heap *h, Value m, MapPart part, Value *out)
     return true;
 }
 
-/* ---- from arrays and lists
- * ----------------------------------------------------------------------------------- */
+/* ---- whole maps, in steps
+ * -------------------------------------------------------------------------------------------- */
+
+/* Steps of about 8 ns: what handling one entry costs. */
+enum { COST_COUNT = 1, COST_ADD = 4, COST_HASH = 6, COST_FIND = 20, COST_INSERT = 80 };
+enum { COST_HISTOGRAM = 4, COST_SCATTER = 3, COST_MERGE = 2, COST_SHAPE = 4, COST_BUILD = 12 };
+enum {
+    AT_ONCE = 64,     // entries handled between two looks at the steps
+    SORT_SMALL = 512, // items sorted and built in one piece
+    RADIX_BITS = 8,   // of the big ones
+    RADIX = 1 << RADIX_BITS,
+    RADIX_PASSES = 64 / RADIX_BITS,
+};
+
+struct MapSort {
+    Item *to; // the items go there and back; owned
+    size_t i;
+    unsigned pass;
+    bool counted;
+    size_t at[RADIX_PASSES][RADIX]; // items with this digit, then where the next one goes
+};
+
+/* One node of the way down to the part of the trie that is counted or built. */
+typedef struct MapShape {
+    const Item *it, *end; // of the node; `it` moves on
+    unsigned shift;
+    unsigned n_children;
+    uint32_t data, nodes;
+    Value child[32];
+    const Item *entry[32];
+} MapShape;
+
+struct MapTrie {
+    bool build; // or count
+    size_t words;
+    Value root;
+    unsigned depth;
+    MapShape way[MAP_MAX_DEPTH];
+};
+
+void nosi_map_job_free(MapJob *j)
+{
+    nosi_map_walk_free(&j->walk);
+    nosi_free(j->kv);
+    nosi_free(j->items);
+    if (j->sort)
+        nosi_free(j->sort->to);
+    nosi_free(j->sort);
+    nosi_free(j->trie);
+    vec_free(&j->q.candidates);
+    j->kv = NULL;
+    j->items = NULL;
+    j->sort = NULL;
+    j->trie = NULL;
+}
+
+static void job_init(MapJob *j, Heap *h, MapMatch match, unsigned vs)
+{
+    memset(j, 0, offsetof(MapJob, walk));
+    j->h = h;
+    j->q.match = match;
+    j->vs = (uint8_t)vs;
+    j->out = VALUE_UNIT;
+    j->walk.at = NULL;
+    j->walk.e = j->walk.sorted = NULL;
+}
+
+static void batch_of(MapJob *j, size_t cap)
+{
+    j->cap = cap;
+    j->kv = nosi_alloc((2 * cap + 1) * sizeof *j->kv);
+}
+
+static void job_add(MapJob *j, Value key, Value value)
+{
+    NOS_CHECK(j->n < j->cap);
+    j->kv[2 * j->n] = key;
+    j->kv[2 * j->n++ + 1] = value;
+}
+
+void nosi_map_from_list_begin(MapJob *j, Heap *h, MapMatch match, bool pairs, Value list)
+{
+    job_init(j, h, match, pairs);
+    j->phase = JOB_LENGTH;
+    j->a = list;
+    j->list = list;
+}
+
+/* What to take from a map: its entries that the other one has too, the others, or all; from_other:
+ * with the other one's value. */
+enum { TAKE_COMMON = 1, TAKE_OTHERS = 2 };
+
+static void take_from(MapJob *j, Value m, Value other, unsigned want, bool other_value)
+{
+    nosi_map_walk_free(&j->walk);
+    nosi_map_walk_begin(&j->walk, m);
+    j->phase = JOB_WALK;
+    j->other = other;
+    j->want = (uint8_t)want;
+    j->other_value = other_value;
+    j->i = 0;
+}
+
+void nosi_map_combine_begin(MapJob *j, Heap *h, MapMatch match, MapOp op, Value a, Value b)
+{
+    size_t na = nosi_map_size(a), nb = nosi_map_size(b);
+    job_init(j, h, match, value_words(a));
+    NOS_CHECK(value_obj(a)->header >> 8 << 56 == value_obj(b)->header >> 8 << 56);
+    j->op = op;
+    j->a = a;
+    j->b = b;
+    j->phase = JOB_DONE;
+    if (nb == 0 && op != MAPOP_INTERSECTION) {
+        j->out = a;
+        return;
+    }
+    // Few against many: one by one on the persistent structure shares nearly all of it.
+    j->few = op != MAPOP_INTERSECTION && op != MAPOP_SYMMETRIC && nb < na / 16;
+    if (j->few) {
+        batch_of(j, nb);
+        take_from(j, b, VALUE_UNIT, TAKE_OTHERS, false);
+        return;
+    }
+    batch_of(j, na + nb);
+    take_from(j, a, b,
+              op == MAPOP_INTERSECTION                          ? TAKE_COMMON
+              : op == MAPOP_DIFFERENCE || op == MAPOP_SYMMETRIC ? TAKE_OTHERS
+                                                                : TAKE_COMMON | TAKE_OTHERS,
+              j->vs && op == MAPOP_MERGE);
+    j->second = op != MAPOP_INTERSECTION && op != MAPOP_DIFFERENCE;
+}
+
+void nosi_set_subset_begin(MapJob *j, MapMatch match, Value a, Value b)
+{
+    job_init(j, NULL, match, value_words(a));
+    j->phase = JOB_DONE;
+    j->is = nosi_map_size(a) <= nosi_map_size(b);
+    j->subset = true;
+    if (j->is)
+        take_from(j, a, b, 0, false);
+}
+
+static void job_fail(MapJob *j, MapStatus s)
+{
+    j->status = s;
+    j->phase = JOB_DONE;
+}
+
+static void add_from_list(MapJob *j, int64_t *steps)
+{
+    while (*steps > 0) {
+        Value x = j->list;
+        for (int k = 0; k < AT_ONCE && value_is_cons(x); k++, x = value_tail(x)) {
+            Value item = value_head(x);
+            if (j->vs && !(value_is_tuple(item) && nosi_tuple_size(item) == 2)) {
+                j->q.bad = VALUE_ABSENT;
+                job_fail(j, MAP_BAD_KEY);
+                return;
+            }
+            Value key = j->vs ? nosi_tuple_get(item, 0) : item;
+            if (check_key(key, &j->q) != MAP_OK) {
+                job_fail(j, MAP_BAD_KEY);
+                return;
+            }
+            job_add(j, key, j->vs ? nosi_tuple_get(item, 1) : VALUE_UNIT);
+        }
+        j->list = x;
+        *steps -= AT_ONCE * COST_ADD;
+        if (!value_is_cons(x)) {
+            j->phase = JOB_HASH;
+            return;
+        }
+    }
+}
+
+/* The entries that were walked over: into the batch, or looked up only. */
+static void take_entries(MapJob *j, int64_t *steps)
+{
+    while (*steps > 0) {
+        for (int k = 0; k < AT_ONCE / 4 && j->i < j->walk.n; k++, j->i++) {
+            const MapEntry *e = &j->walk.e[j->i];
+            const Value *hit = NULL;
+            if (!j->few) {
+                MapStatus s = find(j->other, e->key, &j->q, &hit);
+                if (s != MAP_OK) {
+                    job_fail(j, s);
+                    return;
+                }
+            }
+            if (j->subset) {
+                j->is = hit != NULL;
+                if (!hit) {
+                    j->phase = JOB_DONE;
+                    return;
+                }
+            } else if (j->want & (hit ? TAKE_COMMON : TAKE_OTHERS)) {
+                job_add(j, e->key, hit && j->other_value ? hit[1] : e->value);
+            }
+        }
+        *steps -= AT_ONCE / 4 * COST_FIND;
+        if (j->i < j->walk.n)
+            continue;
+        j->i = 0;
+        if (j->subset) {
+            j->phase = JOB_DONE;
+        } else if (j->few) {
+            j->phase = JOB_FEW;
+            j->kv[2 * j->n] = j->a;
+        } else if (j->second) {
+            j->second = false;
+            take_from(j, j->b, j->a, TAKE_OTHERS, false);
+        } else {
+            j->phase = JOB_HASH;
+        }
+        return;
+    }
+}
+
+static void insert_few(MapJob *j, int64_t *steps)
+{
+    Heap *h = j->h;
+    Value *kv = j->kv, *acc = &kv[2 * j->n];
+    MapStatus s = MAP_OK;
+    ROOT_ARRAY(h, kv, 2 * j->n + 1);
+    for (; *steps > 0 && s == MAP_OK && j->i < j->n; j->i++, *steps -= COST_INSERT) {
+        const Value *hit;
+        s = find(*acc, kv[2 * j->i], &j->q, &hit);
+        if (s != MAP_OK || (j->op == MAPOP_UNION && hit))
+            continue;
+        if (j->op == MAPOP_DIFFERENCE)
+            s = remove_key(h, *acc, kv[2 * j->i], &j->q, acc);
+        else
+            s = insert(h, *acc, kv[2 * j->i], kv[2 * j->i + 1], &j->q, acc);
+    }
+    UNROOT(h);
+    j->out = *acc;
+    if (s != MAP_OK || j->i == j->n)
+        job_fail(j, s);
+}
+
+static void hash_items(MapJob *j, int64_t *steps)
+{
+    if (!j->items)
+        j->items = nosi_alloc((j->n + 1) * sizeof *j->items);
+    while (*steps > 0 && j->i < j->n) {
+        for (int k = 0; k < AT_ONCE && j->i < j->n; k++, j->i++) {
+            uint64_t hash = nosi_hash(j->kv[2 * j->i]);
+            j->items[j->i] = (Item){digit_order(hash), hash, j->i, j->i};
+        }
+        *steps -= AT_ONCE * COST_HASH;
+    }
+    if (j->i < j->n)
+        return;
+    j->i = 0;
+    j->phase = JOB_SORT;
+    if (j->n <= SORT_SMALL) {
+        qsort(j->items, j->n, sizeof *j->items, by_order);
+        *steps -= (int64_t)j->n * COST_HASH;
+        j->phase = JOB_MERGE;
+    }
+}
+
+/* Stable, least significant digit first, so that equal hashes stay in the order of their serials.
+ * Its time does not depend on the hashes. */
+static void sort_items(MapJob *j, int64_t *steps)
+{
+    struct MapSort *r = j->sort;
+    if (!r) {
+        r = j->sort = nosi_calloc(1, sizeof *r);
+        r->to = nosi_alloc(j->n * sizeof *r->to);
+    }
+    while (*steps > 0 && !r->counted) {
+        for (int k = 0; k < AT_ONCE && r->i < j->n; k++, r->i++)
+            for (unsigned d = 0; d < RADIX_PASSES; d++)
+                r->at[d][j->items[r->i].order >> d * RADIX_BITS & (RADIX - 1)]++;
+        *steps -= AT_ONCE * COST_HISTOGRAM;
+        if (r->i < j->n)
+            continue;
+        for (unsigned d = 0; d < RADIX_PASSES; d++) {
+            size_t sum = 0;
+            for (unsigned x = 0; x < RADIX; x++) {
+                size_t n = r->at[d][x];
+                r->at[d][x] = sum;
+                sum += n;
+            }
+        }
+        r->counted = true;
+        r->i = 0;
+    }
+    while (*steps > 0 && r->pass < RADIX_PASSES) {
+        unsigned shift = r->pass * RADIX_BITS;
+        size_t *at = r->at[r->pass];
+        for (int k = 0; k < AT_ONCE && r->i < j->n; k++, r->i++)
+            r->to[at[j->items[r->i].order >> shift & (RADIX - 1)]++] = j->items[r->i];
+        *steps -= AT_ONCE * COST_SCATTER;
+        if (r->i == j->n) {
+            Item *t = j->items;
+            j->items = r->to;
+            r->to = t;
+            r->i = 0;
+            r->pass++;
+        }
+    }
+    if (r->pass == RADIX_PASSES) {
+        nosi_free(r->to);
+        nosi_free(r);
+        j->sort = NULL;
+        j->phase = JOB_MERGE;
+    }
+}
+
+/* Merges equal keys: the first one's place, the last one's value. MAP_NEED_USER when user Eq would
+ * have to say whether two keys are equal. */
+static void merge_items(MapJob *j, int64_t *steps)
+{
+    bool ask = j->q.match == MATCH_EQUAL;
+    size_t out = j->n_items;
+    for (; *steps > 0 && j->i < j->n; j->i++, *steps -= COST_MERGE) {
+        Item it = j->items[j->i];
+        bool merged = false;
+        for (size_t k = out; k-- > 0 && j->items[k].hash == it.hash && !merged;) {
+            Value key = j->kv[2 * it.index], other = j->kv[2 * j->items[k].index];
+            *steps -= COST_FIND;
+            j->q.candidates.n = 0;
+            if (!nosi_equal(key, other, ask ? &j->q.candidates : NULL))
+                continue;
+            if (j->q.candidates.n) {
+                job_fail(j, MAP_NEED_USER);
+                return;
+            }
+            j->kv[2 * j->items[k].index + 1] = j->kv[2 * it.index + 1];
+            merged = true;
+        }
+        if (!merged)
+            j->items[out++] = it;
+    }
+    j->n_items = out;
+    if (j->i == j->n)
+        j->phase = JOB_SHAPE;
+}
+
+static Batch batch_view(MapJob *j)
+{
+    return (Batch){.h = j->h,
+                   .vs = j->vs,
+                   .kv = j->kv,
+                   .n = j->n,
+                   .cap = j->cap,
+                   .items = j->items,
+                   .n_items = j->n_items};
+}
+
+static void shape_push(struct MapTrie *t, const Item *it, const Item *end, unsigned shift)
+{
+    MapShape *s = &t->way[t->depth++];
+    s->it = it;
+    s->end = end;
+    s->shift = shift;
+    s->n_children = 0;
+    s->data = s->nodes = 0;
+    t->words += 2;
+}
+
+/* The node whose entries and children are known. */
+static Value shape_node(const Batch *b, const MapShape *s)
+{
+    Object *n = node_nogc(b->h, s->data, s->nodes, b->vs);
+    unsigned n_entries = popcount(s->data);
+    uint64_t *to = &n->word[1];
+    for (unsigned i = 0; i < n_entries; i++) {
+        Entry e = item_entry(b, s->entry[i]);
+        to = put_entry(to, b->vs, &e);
+    }
+    for (unsigned i = 0; i < s->n_children; i++)
+        *to++ = s->child[i].bits;
+    return value_object(n);
+}
+
+/* Counts the words of the trie, or builds it in reserved space: parts of SORT_SMALL items in one
+ * piece, what is above them on `way`. True: done. */
+static bool shape_go(MapJob *j, int64_t *steps)
+{
+    struct MapTrie *t = j->trie;
+    Batch b = batch_view(j);
+    int cost = t->build ? COST_BUILD : COST_SHAPE;
+    while (*steps > 0 && t->depth) {
+        MapShape *s = &t->way[t->depth - 1];
+        if (s->it == s->end) {
+            t->depth--;
+            if (t->build)
+                t->root = shape_node(&b, s);
+            if (t->depth)
+                t->way[t->depth - 1].child[t->way[t->depth - 1].n_children++] = t->root;
+            *steps -= 32;
+            continue;
+        }
+        // A digit's items: the first one behind them is found by halving, they are sorted.
+        const Item *it = s->it, *lo = it + 1, *hi = s->end;
+        unsigned d = digit(it, s->shift);
+        while (lo < hi) {
+            const Item *mid = lo + (hi - lo) / 2;
+            if (digit(mid, s->shift) == d)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        s->it = lo;
+        *steps -= cost;
+        if (lo - it == 1) {
+            s->entry[popcount(s->data)] = it;
+            s->data |= (uint32_t)1 << d;
+            t->words += 2 + j->vs;
+            continue;
+        }
+        s->nodes |= (uint32_t)1 << d;
+        t->words++;
+        if (lo - it > SORT_SMALL && it->hash != lo[-1].hash) {
+            shape_push(t, it, lo, s->shift + BITS);
+            continue;
+        }
+        *steps -= (lo - it) * cost;
+        if (t->build)
+            s->child[s->n_children++] = build_node(&b, it, lo, s->shift + BITS);
+        else
+            t->words += count_words(it, lo, s->shift + BITS, j->vs);
+    }
+    return t->depth == 0;
+}
+
+static void shape_begin(MapJob *j, bool build)
+{
+    if (!j->trie)
+        j->trie = nosi_alloc(sizeof *j->trie);
+    j->trie->build = build;
+    j->trie->words = 0;
+    j->trie->depth = 0;
+    shape_push(j->trie, j->items, j->items + j->n_items, 0);
+}
+
+static void build_trie(MapJob *j, int64_t *steps)
+{
+    Heap *h = j->h;
+    if (j->n_items <= SORT_SMALL) {
+        Batch b = batch_view(j);
+        *steps -= (int64_t)j->n_items * COST_BUILD;
+        job_fail(j, batch_build(&b, &j->out));
+        return;
+    }
+    if (!j->trie)
+        shape_begin(j, false);
+    if (!j->trie->build) {
+        if (!shape_go(j, steps))
+            return;
+        // Nothing is collected after this, so what was built needs no roots.
+        Value *kv = j->kv;
+        ROOT_ARRAY(h, kv, 2 * j->n);
+        bool ok = nosi_heap_reserve(h, MAP_WORDS + j->trie->words);
+        UNROOT(h);
+        if (!ok) {
+            job_fail(j, MAP_NOMEM);
+            return;
+        }
+        shape_begin(j, true);
+    }
+    if (!shape_go(j, steps))
+        return;
+    j->out = map_nogc(h, j->vs, j->n_items, j->n, j->trie->root);
+    job_fail(j, MAP_OK);
+}
+
+bool nosi_map_job_go(MapJob *j, int64_t *steps)
+{
+    while (*steps > 0 && j->phase != JOB_DONE) {
+        switch (j->phase) {
+        case JOB_LENGTH:
+            for (; *steps > 0 && value_is_cons(j->list); *steps -= COST_COUNT) {
+                j->list = value_tail(j->list);
+                j->cap++;
+            }
+            if (!value_is_cons(j->list)) {
+                batch_of(j, j->cap);
+                j->list = j->a;
+                j->phase = JOB_LIST;
+            }
+            break;
+        case JOB_LIST:
+            add_from_list(j, steps);
+            break;
+        case JOB_WALK:
+            if (nosi_map_walk_go(&j->walk, steps))
+                j->phase = JOB_TAKE;
+            break;
+        case JOB_TAKE:
+            take_entries(j, steps);
+            break;
+        case JOB_FEW:
+            insert_few(j, steps);
+            break;
+        case JOB_HASH:
+            hash_items(j, steps);
+            break;
+        case JOB_SORT:
+            sort_items(j, steps);
+            break;
+        case JOB_MERGE:
+            merge_items(j, steps);
+            break;
+        case JOB_SHAPE:
+            build_trie(j, steps);
+            break;
+        case JOB_DONE:
+            break;
+        }
+    }
+    return j->phase == JOB_DONE;
+}
+
+/* All of it at once. */
+static MapStatus job_run(MapJob *j, MapQuery *q, Value *out)
+{
+    int64_t steps = INT64_MAX;
+    while (!nosi_map_job_go(j, &steps))
+        steps = INT64_MAX;
+    if (j->status == MAP_OK)
+        *out = j->out;
+    else if (q)
+        q->bad = j->q.bad;
+    nosi_map_job_free(j);
+    return j->status;
+}
+
+static MapMatch match_of(const MapQuery *q)
+{
+    return q ? q->match : MATCH_STRUCTURE;
+}
+
+/* n keys, with values when there are any, in roots. */
+static MapStatus from_array(Heap *h, const Value *items, size_t n, unsigned vs, MapQuery *q,
+                            Value *out)
+{
+    MapJob j;
+    for (size_t i = 0; i < n; i++)
+        if (check_key(items[i * (1 + vs)], q) != MAP_OK)
+            return MAP_BAD_KEY;
+    job_init(&j, h, match_of(q), vs);
+    batch_of(&j, n);
+    for (size_t i = 0; i < n; i++)
+        job_add(&j, items[i * (1 + vs)], vs ? items[2 * i + 1] : VALUE_UNIT);
+    j.phase = JOB_HASH;
+    return job_run(&j, q, out);
+}
 
 MapStatus nosi_map_from_pairs(Heap *h, const Value *pairs, size_t n, MapQuery *q, Value *out)
 {
-    Batch b;
-    for (size_t i = 0; i < n; i++)
-        if (check_key(pairs[2 * i], q) != MAP_OK)
-            return MAP_BAD_KEY;
-    batch_init(&b, h, 1, n);
-    for (size_t i = 0; i < n; i++)
-        batch_add(&b, pairs[2 * i], pairs[2 * i + 1]);
-    return batch_finish(&b, q, out);
+    return from_array(h, pairs, n, 1, q, out);
 }
 
 MapStatus nosi_set_from_array(Heap *h, const Value *items, size_t n, MapQuery *q, Value *out)
 {
-    Batch b;
-    for (size_t i = 0; i < n; i++)
-        if (check_key(items[i], q) != MAP_OK)
-            return MAP_BAD_KEY;
-    batch_init(&b, h, 0, n);
-    for (size_t i = 0; i < n; i++)
-        batch_add(&b, items[i], VALUE_UNIT);
-    return batch_finish(&b, q, out);
-}
-
-static MapStatus from_list(Heap *h, Value list, unsigned vs, MapQuery *q, Value *out)
-{
-    Batch b;
-    MapStatus s = MAP_OK;
-    batch_init(&b, h, vs, nosi_list_length(h, NULL, list));
-    for (Value x = list; s == MAP_OK && value_is_cons(x); x = value_tail(x)) {
-        Value item = value_head(x);
-        if (vs && !(value_is_tuple(item) && nosi_tuple_size(item) == 2)) {
-            if (q)
-                q->bad = VALUE_ABSENT;
-            s = MAP_BAD_KEY;
-            break;
-        }
-        Value key = vs ? nosi_tuple_get(item, 0) : item;
-        s = check_key(key, q);
-        if (s == MAP_OK)
-            batch_add(&b, key, vs ? nosi_tuple_get(item, 1) : VALUE_UNIT);
-    }
-    if (s == MAP_OK)
-        return batch_finish(&b, q, out);
-    batch_free(&b);
-    return s;
+    return from_array(h, items, n, 0, q, out);
 }
 
 MapStatus nosi_map_from_list(Heap *h, Value list, MapQuery *q, Value *out)
 {
-    return from_list(h, list, 1, q, out);
+    MapJob j;
+    nosi_map_from_list_begin(&j, h, match_of(q), true, list);
+    return job_run(&j, q, out);
 }
 
 MapStatus nosi_set_from_list(Heap *h, Value list, MapQuery *q, Value *out)
 {
-    return from_list(h, list, 0, q, out);
-}
-
-/* ---- two maps
- * ------------------------------------------------------------------------------------------------
- */
-
-/* Adds a's entries that pass: `want` says whether those also in b, those not in b, or both are
- * taken; `b_value` takes the value from b on conflict. */
-enum { TAKE_COMMON = 1, TAKE_OTHERS = 2 };
-static MapStatus add_entries(Batch *batch, Value a, Value b, unsigned want, bool b_value,
-                             MapQuery *q)
-{
-    size_t n;
-    MapStatus s = MAP_OK;
-    MapEntry *e = nosi_map_entries(a, &n);
-    for (size_t i = 0; i < n && s == MAP_OK; i++) {
-        const Value *hit;
-        s = find(b, e[i].key, q, &hit);
-        if (s == MAP_OK && (want & (hit ? TAKE_COMMON : TAKE_OTHERS)))
-            batch_add(batch, e[i].key, hit && b_value ? hit[1] : e[i].value);
-    }
-    nosi_free(e);
-    return s;
-}
-
-/* Few against many: one by one on the persistent structure shares nearly all of it. */
-static MapStatus combine_few(Heap *h, MapOp op, Value a, Value b, MapQuery *q, Value *out)
-{
-    size_t n;
-    MapStatus s = MAP_OK;
-    MapEntry *e = nosi_map_entries(b, &n);
-    Value *kv = nosi_alloc((2 * n + 1) * sizeof *kv);
-    for (size_t i = 0; i < n; i++) {
-        kv[2 * i] = e[i].key;
-        kv[2 * i + 1] = e[i].value;
-    }
-    kv[2 * n] = a;
-    nosi_free(e);
-    ROOT_ARRAY(h, kv, 2 * n + 1);
-    Value *acc = &kv[2 * n];
-    for (size_t i = 0; i < n && s == MAP_OK; i++) {
-        const Value *hit;
-        s = find(*acc, kv[2 * i], q, &hit);
-        if (s != MAP_OK || (op == MAPOP_UNION && hit))
-            continue;
-        if (op == MAPOP_DIFFERENCE)
-            s = remove_key(h, *acc, kv[2 * i], q, acc);
-        else
-            s = insert(h, *acc, kv[2 * i], kv[2 * i + 1], q, acc);
-    }
-    UNROOT(h);
-    *out = *acc;
-    nosi_free(kv);
-    return s;
+    MapJob j;
+    nosi_map_from_list_begin(&j, h, match_of(q), false, list);
+    return job_run(&j, q, out);
 }
 
 MapStatus nosi_map_combine(Heap *h, MapOp op, Value a, Value b, MapQuery *q, Value *out)
 {
-    Batch batch;
-    size_t na = nosi_map_size(a), nb = nosi_map_size(b);
-    unsigned vs = value_words(a);
-    MapStatus s;
-
-    NOS_CHECK(value_obj(a)->header >> 8 << 56 == value_obj(b)->header >> 8 << 56);
-    if (nb == 0 && op != MAPOP_INTERSECTION) {
-        *out = a;
-        return MAP_OK;
-    }
-    if (op != MAPOP_INTERSECTION && op != MAPOP_SYMMETRIC && nb < na / 16)
-        return combine_few(h, op, a, b, q, out);
-    batch_init(&batch, h, vs, na + nb);
-    switch (op) {
-    case MAPOP_INTERSECTION:
-        s = add_entries(&batch, a, b, TAKE_COMMON, false, q);
-        break;
-    case MAPOP_DIFFERENCE:
-        s = add_entries(&batch, a, b, TAKE_OTHERS, false, q);
-        break;
-    case MAPOP_SYMMETRIC:
-        s = add_entries(&batch, a, b, TAKE_OTHERS, false, q);
-        break;
-    default:
-        s = add_entries(&batch, a, b, TAKE_COMMON | TAKE_OTHERS, vs && op == MAPOP_MERGE, q);
-        break;
-    }
-    if (s == MAP_OK && op != MAPOP_INTERSECTION && op != MAPOP_DIFFERENCE)
-        s = add_entries(&batch, b, a, TAKE_OTHERS, false, q);
-    if (s != MAP_OK) {
-        batch_free(&batch);
-        return s;
-    }
-    return batch_finish(&batch, q, out);
+    MapJob j;
+    nosi_map_combine_begin(&j, h, match_of(q), op, a, b);
+    return job_run(&j, q, out);
 }
 
 MapStatus nosi_set_is_subset(Value a, Value b, MapQuery *q, bool *out)
 {
-    size_t n;
-    MapStatus s = MAP_OK;
-    *out = nosi_map_size(a) <= nosi_map_size(b);
-    if (!*out)
-        return MAP_OK;
-    MapEntry *e = nosi_map_entries(a, &n);
-    for (size_t i = 0; i < n && s == MAP_OK && *out; i++) {
-        const Value *hit;
-        s = find(b, e[i].key, q, &hit);
-        *out = hit != NULL;
-    }
-    nosi_free(e);
+    MapJob j;
+    Value unused;
+    nosi_set_subset_begin(&j, match_of(q), a, b);
+    MapStatus s = job_run(&j, q, &unused);
+    *out = j.is;
     return s;
 }
 

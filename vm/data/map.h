@@ -128,6 +128,47 @@ void nosi_map_walk_begin(MapWalk *w, Value m);
 bool nosi_map_walk_go(MapWalk *w, int64_t *steps);
 void nosi_map_walk_free(MapWalk *w);
 
+/* ---- operations on whole maps, in steps
+ * -----------------------------------------------------------------------------------------------
+ *
+ * ..._begin, then nosi_map_job_go until it says true: `status`, and `out` (the map) or `is`
+ * (subset); then nosi_map_job_free, at any time. `steps` as for MapWalk. Between two calls nothing
+ * may be collected; a call may collect, protects what the job holds, and gives `out` unprotected.
+ * The same results as the functions above. */
+typedef struct MapJob {
+    Heap *h;
+    enum {
+        JOB_LENGTH, // of the list
+        JOB_LIST,   // its elements go into kv
+        JOB_WALK,   // the entries of a map are collected
+        JOB_TAKE,   // and go into kv, or are looked up
+        JOB_FEW,    // kv goes into `a` one by one
+        JOB_HASH,
+        JOB_SORT,
+        JOB_MERGE, // equal keys
+        JOB_SHAPE, // the nodes are counted, then made
+        JOB_DONE
+    } phase;
+    MapStatus status;
+    MapQuery q;
+    MapOp op;
+    uint8_t vs, want;
+    bool other_value, second, few, subset, is;
+    Value a, b, list, other, out;
+    Value *kv;             // key, value, ... ; owned
+    size_t n, cap, i;      // entries in kv; room; where the phase is
+    struct MapItem *items; // owned
+    size_t n_items;
+    struct MapSort *sort; // owned
+    struct MapTrie *trie; // owned
+    MapWalk walk;
+} MapJob;
+void nosi_map_from_list_begin(MapJob *j, Heap *h, MapMatch match, bool pairs, Value list);
+void nosi_map_combine_begin(MapJob *j, Heap *h, MapMatch match, MapOp op, Value a, Value b);
+void nosi_set_subset_begin(MapJob *j, MapMatch match, Value a, Value b);
+bool nosi_map_job_go(MapJob *j, int64_t *steps);
+void nosi_map_job_free(MapJob *j);
+
 typedef enum MapPart { MAP_KEYS, MAP_VALUES, MAP_PAIRS } MapPart;
 /* List of keys (elements), values, or (key, value) tuples in insertion order. False: out of memory.
  */

@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "vm/heap/blob.h"
 #include "vm/heap/scan.h"
@@ -728,7 +729,7 @@ static void install(Gc *g, size_t need)
     h->n_collections++;
 }
 
-bool nosi_gc_run(Heap *h, bool major, size_t need)
+static bool collect(Heap *h, bool major, size_t need)
 {
     Gc gc = {.h = h,
              .major = major,
@@ -766,4 +767,24 @@ bool nosi_gc_run(Heap *h, bool major, size_t need)
         nosi_heap_verify(h);
 #endif
     return true;
+}
+
+bool nosi_gc_timed;
+_Thread_local uint64_t nosi_gc_cpu_ns;
+
+uint64_t nosi_thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool nosi_gc_run(Heap *h, bool major, size_t need)
+{
+    if (NOS_LIKELY(!nosi_gc_timed))
+        return collect(h, major, need);
+    uint64_t start = nosi_thread_cpu_ns();
+    bool ok = collect(h, major, need);
+    nosi_gc_cpu_ns += nosi_thread_cpu_ns() - start;
+    return ok;
 }

@@ -102,6 +102,10 @@ bool nosi_heap_reserve_slow(Heap *h, size_t words); // collects
 void nosi_heap_collect(Heap *h, bool major);        // explicit collection
 void nosi_gc_thread_end(void); // frees what the collector keeps for the calling thread
 extern bool nosi_gc_stress;    // NOS_GC_STRESS=1
+/* When nosi_gc_timed is set the collector counts its CPU time on the calling thread. */
+extern bool nosi_gc_timed;
+extern _Thread_local uint64_t nosi_gc_cpu_ns;
+uint64_t nosi_thread_cpu_ns(void); // CPU time of the calling thread
 
 NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words)
 {
