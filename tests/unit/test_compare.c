@@ -122,11 +122,13 @@ TEST(ordering_is_lexicographic)
 TEST(arrays_bytes_and_numbers)
 {
     big_first_block();
-    Value l = cons(value_small(1), cons(value_small(2), VALUE_NIL)), a, b, c;
-    bool ok;
-    CHECK(nosi_array_from_list(h, ELEM_F64, l, &a, &ok) &&
-          nosi_array_from_list(h, ELEM_F64, l, &b, &ok));
-    CHECK(nosi_array_from_list(h, ELEM_I64, l, &c, &ok));
+    Value a, b, c;
+    CHECK(nosi_array_new(h, ELEM_F64, 2, &a) && nosi_array_new(h, ELEM_F64, 2, &b) &&
+          nosi_array_new(h, ELEM_I64, 2, &c));
+    for (int i = 0; i < 2; i++)
+        CHECK(nosi_array_put(a, (size_t)i, value_small(i + 1)) &&
+              nosi_array_put(b, (size_t)i, value_small(i + 1)) &&
+              nosi_array_put(c, (size_t)i, value_small(i + 1)));
     CHECK(nosi_equal(a, b, NULL) && !nosi_equal(a, c, NULL));
     CHECK(nosi_array_put(b, 0, flt(NAN)) && !nosi_equal(b, b, NULL));
     CHECK(nosi_parse_decimal(h, "1.0", 3, &a) == NUM_OK &&

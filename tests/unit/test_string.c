@@ -252,7 +252,6 @@ TEST(buffers_and_bytes)
 {
     nosi_heap_init(h, NULL, NULL);
     Value b = VALUE_UNIT, v = VALUE_UNIT, w = VALUE_UNIT;
-    bool ok;
     ROOT(h, b);
     ROOT(h, v);
     ROOT(h, w);
@@ -277,15 +276,22 @@ TEST(buffers_and_bytes)
     CHECK_EQ(nosi_bytes_length(w), 3000);
     CHECK(nosi_bytes_slice(h, w, 1, 5000, &w));
     CHECK_EQ(nosi_bytes_length(w), 2999);
-    CHECK(nosi_bytes_concat(h, w, w, &w));
-    CHECK_EQ(nosi_bytes_length(w), 5998);
-    CHECK(nosi_bytes_to_string(h, w, &v, &ok) && ok);
-    CHECK_EQ(nosi_string_length(v), 5998);
-    CHECK(nosi_bytes_to_list(h, w, &v));
-    CHECK(nosi_bytes_from_list(h, v, &b, &ok) && ok);
-    CHECK(nosi_list_append(h, v, v, &v));
+    // In place behind a view that ends where its blob ends, once; otherwise in a new blob.
+    size_t offset, charge;
+    bool in_place;
+    StrBlob *blob = nosi_bytes_concat_place(w, 5, &offset, &charge, &in_place);
+    CHECK(!in_place && offset == 0 && blob != nosi_bytes_blob(w));
+    memset(blob->bytes, 'x', 2999 + 5);
+    CHECK(nosi_bytes_of_blob(h, blob, 0, 3004, charge, &w));
+    StrBlob *again = nosi_bytes_concat_place(w, 7, &offset, &charge, &in_place);
+    CHECK(in_place && offset == 0 && charge == 7 && again == blob);
+    memset(again->bytes + 3004, 'y', 7);
+    CHECK(nosi_bytes_of_blob(h, again, 0, 3011, charge, &v));
+    CHECK(nosi_bytes_length(v) == 3011 && nosi_bytes_length(w) == 3004);
+    again = nosi_bytes_concat_place(w, 7, &offset, &charge, &in_place);
+    CHECK(!in_place);
+    nosi_blob_unref(again);
     CHECK(nosi_bytes_new(h, "\xFF\x01", 2, &b));
-    CHECK(nosi_bytes_to_string(h, b, &v, &ok) && !ok);
     nosi_heap_verify(h);
     UNROOT(h);
     UNROOT(h);

@@ -1,7 +1,6 @@
 /* array.c -- see array.h. */
 #include "vm/data/array.h"
 
-#include "vm/data/list.h"
 #include "vm/data/num.h"
 #include "vm/util/alloc.h"
 
@@ -14,7 +13,7 @@ const char *nosi_array_type_name(ElemKind kind)
     return names[kind];
 }
 
-bool nosi_array_new(Heap *h, ElemKind kind, size_t n, Value *out)
+bool nosi_array_new_raw(Heap *h, ElemKind kind, size_t n, Value *out)
 {
     size_t bytes;
     if (__builtin_mul_overflow(n, elem_size(kind), &bytes) || bytes > (size_t)1 << 46)
@@ -24,7 +23,6 @@ bool nosi_array_new(Heap *h, ElemKind kind, size_t n, Value *out)
     void *mem = nosi_try_alloc(bytes);
     if (!mem)
         return false;
-    memset(mem, 0, bytes);
     Object *o = nosi_heap_take_nogc(h, OBJ_ARRAY, kind, ARRAY_WORDS);
     o->word[ARRAY_MEM] = (uint64_t)(uintptr_t)mem;
     o->word[ARRAY_LEN] = n;
@@ -33,19 +31,11 @@ bool nosi_array_new(Heap *h, ElemKind kind, size_t n, Value *out)
     return true;
 }
 
-bool nosi_array_copy(Heap *h, Value a, Value *out)
+bool nosi_array_new(Heap *h, ElemKind kind, size_t n, Value *out)
 {
-    Value copy;
-    ElemKind kind = nosi_array_kind(a);
-    size_t n = nosi_array_length(a);
-    ROOT(h, a);
-    bool ok = nosi_array_new(h, kind, n, &copy);
-    UNROOT(h);
-    if (!ok)
+    if (!nosi_array_new_raw(h, kind, n, out))
         return false;
-    if (n)
-        memcpy(nosi_array_data(copy), nosi_array_data(a), n * elem_size(kind));
-    *out = copy;
+    memset(nosi_array_data(*out), 0, n * elem_size(kind));
     return true;
 }
 
@@ -94,48 +84,4 @@ bool nosi_array_put(Value a, size_t i, Value v)
     else
         ((float *)p)[i] = (float)d;
     return true;
-}
-
-bool nosi_array_from_list(Heap *h, ElemKind kind, Value list, Value *out, bool *ok)
-{
-    size_t n = nosi_list_length(h, NULL, list);
-    Value a;
-    *ok = true;
-    ROOT(h, list);
-    bool made = nosi_array_new(h, kind, n, &a);
-    UNROOT(h);
-    if (!made)
-        return false;
-    for (size_t i = 0; i < n && *ok; i++, list = value_tail(list))
-        *ok = nosi_array_put(a, i, value_head(list));
-    *out = a;
-    return true;
-}
-
-bool nosi_array_to_list(Heap *h, Value a, Value *out)
-{
-    enum { CHUNK = 512 };
-    Value list = VALUE_NIL;
-    bool ok = true;
-    size_t n = nosi_array_length(a);
-    ROOT(h, a);
-    ROOT(h, list);
-    while (n && (ok = nosi_heap_reserve(h, CHUNK * (CONS_WORDS + ARRAY_ELEM_WORDS))))
-        for (int i = 0; i < CHUNK && n; i++) {
-            Value x = nosi_array_get_nogc(h, a, --n);
-            list = nosi_cons_nogc(h, x, list);
-        }
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-int64_t nosi_array_sum_int(Value a)
-{
-    const int64_t *p = nosi_array_data(a);
-    uint64_t sum = 0; // unsigned: wraps
-    for (size_t i = 0, n = nosi_array_length(a); i < n; i++)
-        sum += (uint64_t)p[i];
-    return (int64_t)sum;
 }

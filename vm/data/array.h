@@ -26,19 +26,15 @@ NOS_INLINE void *nosi_array_data(Value a)
 
 /* Zero-filled. May collect; false: out of memory. */
 bool nosi_array_new(Heap *h, ElemKind kind, size_t n, Value *out);
-/* Copy of an array. May collect. */
-bool nosi_array_copy(Heap *h, Value a, Value *out);
-/* From a list: false in *ok when an element has the wrong kind (I64: Int; F64: Float or Int; F32:
- * Float, Float32 or Int; U8: Int, low byte). May collect. Returns false when memory ran out. */
-bool nosi_array_from_list(Heap *h, ElemKind kind, Value list, Value *out, bool *ok);
-bool nosi_array_to_list(Heap *h, Value a, Value *out); // may collect
+/* The same without contents: the caller writes all of them. */
+bool nosi_array_new_raw(Heap *h, ElemKind kind, size_t n, Value *out);
 
 /* Element i (< length) boxed: Int or Float (also for F32). At most ARRAY_ELEM_WORDS words. */
 enum { ARRAY_ELEM_WORDS = 2 };
 Value nosi_array_get_nogc(Heap *h, Value a, size_t i);
-/* Stores v at i (< length) in place; false when v has the wrong kind. Never collects. */
+/* Stores v at i (< length) in place; false when v has the wrong kind (I64: Int; F64: Float or Int;
+ * F32: Float, Float32 or Int; U8: Int, low byte). Never collects. */
 bool nosi_array_put(Value a, size_t i, Value v);
-int64_t nosi_array_sum_int(Value a);             // ELEM_I64, wrapping
 const char *nosi_array_type_name(ElemKind kind); // "Int64Array"
 
 #endif

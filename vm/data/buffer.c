@@ -15,31 +15,46 @@ bool nosi_buffer_new(Heap *h, Value *out)
     return true;
 }
 
-bool nosi_buffer_append(Heap *h, Value b, const char *s, size_t n)
+bool nosi_buffer_room(Heap *h, Value b, size_t n, char **memory, size_t *cap)
+{
+    const Object *o = value_obj(b);
+    size_t len = o->word[BUFFER_LEN];
+    *memory = NULL;
+    *cap = o->word[BUFFER_CAP];
+    if (n <= *cap - len)
+        return true;
+    *cap = NOS_MAX(NOS_MAX(*cap * 2, len + n), (size_t)64);
+    if (h->max_words && *cap / 8 > h->max_words)
+        return false;
+    *memory = nosi_try_alloc(*cap);
+    return *memory != NULL;
+}
+
+void nosi_buffer_extend(Heap *h, Value b, char *memory, size_t cap, size_t len)
 {
     Object *o = value_obj(b);
-    size_t len = o->word[BUFFER_LEN], cap = o->word[BUFFER_CAP];
-    char *mem = (char *)(uintptr_t)o->word[BUFFER_MEM];
-    if (n > cap - len) {
-        size_t want = NOS_MAX(NOS_MAX(cap * 2, len + n), (size_t)64);
-        if (h->max_words && want / 8 > h->max_words)
-            return false;
-        char *grown = nosi_try_alloc(want);
-        if (!grown)
-            return false;
-        if (len)
-            memcpy(grown, mem, len);
-        if (n)
-            memcpy(grown + len, s, n); // before the free: s may lie in this buffer
-        nosi_free(mem);
+    if (memory) {
+        nosi_free((char *)(uintptr_t)o->word[BUFFER_MEM]);
         // The next constructor of a handle collects, if it became too much.
-        nosi_heap_grow_offheap_nogc(h, want - cap);
-        o->word[BUFFER_MEM] = (uint64_t)(uintptr_t)grown;
-        o->word[BUFFER_CAP] = want;
-    } else if (n) {
-        memcpy(mem + len, s, n);
+        nosi_heap_grow_offheap_nogc(h, cap - o->word[BUFFER_CAP]);
+        o->word[BUFFER_MEM] = (uint64_t)(uintptr_t)memory;
+        o->word[BUFFER_CAP] = cap;
     }
-    o->word[BUFFER_LEN] = len + n;
+    o->word[BUFFER_LEN] = len;
+}
+
+bool nosi_buffer_append(Heap *h, Value b, const char *s, size_t n)
+{
+    const Object *o = value_obj(b);
+    size_t len = o->word[BUFFER_LEN], cap;
+    char *old = (char *)(uintptr_t)o->word[BUFFER_MEM], *memory;
+    if (!nosi_buffer_room(h, b, n, &memory, &cap))
+        return false;
+    if (memory && len)
+        memcpy(memory, old, len);
+    if (n)
+        memcpy((memory ? memory : old) + len, s, n); // before the free: s may lie in this buffer
+    nosi_buffer_extend(h, b, memory, cap, len + n);
     return true;
 }
 

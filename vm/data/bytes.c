@@ -1,8 +1,6 @@
 /* bytes.c -- see bytes.h. */
 #include "vm/data/bytes.h"
 
-#include "vm/data/array.h"
-#include "vm/data/list.h"
 #include "vm/data/string.h"
 
 void nosi_bytes_view(Value v, const uint8_t **bytes, size_t *n)
@@ -11,6 +9,11 @@ void nosi_bytes_view(Value v, const uint8_t **bytes, size_t *n)
     const StrBlob *b = (const StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
     *bytes = (const uint8_t *)b->bytes + o->word[LSTRING_OFFSET];
     *n = o->word[LSTRING_BYTES];
+}
+
+StrBlob *nosi_bytes_blob(Value v)
+{
+    return (StrBlob *)(uintptr_t)value_obj(v)->word[LSTRING_BLOB];
 }
 
 size_t nosi_bytes_length(Value v)
@@ -31,14 +34,19 @@ static Value bytes_nogc(Heap *h, StrBlob *b, size_t offset, size_t n, size_t cha
     return value_object(o);
 }
 
-bool nosi_bytes_from_blob(Heap *h, StrBlob *b, size_t n, Value *out)
+bool nosi_bytes_of_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t charge, Value *out)
 {
-    if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, n)) {
+    if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, charge)) {
         nosi_blob_unref(b);
         return false;
     }
-    *out = bytes_nogc(h, b, 0, n, n);
+    *out = bytes_nogc(h, b, offset, n, charge);
     return true;
+}
+
+bool nosi_bytes_from_blob(Heap *h, StrBlob *b, size_t n, Value *out)
+{
+    return nosi_bytes_of_blob(h, b, 0, n, n, out);
 }
 
 bool nosi_bytes_new(Heap *h, const void *bytes, size_t n, Value *out)
@@ -67,70 +75,6 @@ bool nosi_bytes_from_string(Heap *h, Value s, Value *out)
     return true;
 }
 
-bool nosi_bytes_from_array(Heap *h, Value a, Value *out)
-{
-    return nosi_bytes_new(h, nosi_array_data(a), nosi_array_length(a), out);
-}
-
-bool nosi_bytes_from_list(Heap *h, Value list, Value *out, bool *ok)
-{
-    size_t n = nosi_list_length(h, NULL, list);
-    StrBlob *b = nosi_blob_new(n);
-    *ok = true;
-    if (!b)
-        return false;
-    for (size_t i = 0; i < n; i++, list = value_tail(list)) {
-        Value x = value_head(list);
-        if (!value_is_small(x) || value_small_int(x) < 0 || value_small_int(x) > 255) {
-            nosi_blob_unref(b);
-            *ok = false;
-            return true;
-        }
-        b->bytes[i] = (char)value_small_int(x);
-    }
-    atomic_store_explicit(&b->used, n, memory_order_relaxed);
-    return nosi_bytes_from_blob(h, b, n, out);
-}
-
-bool nosi_bytes_to_list(Heap *h, Value v, Value *out)
-{
-    enum { CHUNK = 512 };
-    Value list = VALUE_NIL;
-    const uint8_t *p; // does not move
-    size_t n;
-    bool ok = true;
-    nosi_bytes_view(v, &p, &n);
-    ROOT(h, v);
-    ROOT(h, list);
-    while (n && (ok = nosi_heap_reserve(h, CHUNK * CONS_WORDS)))
-        for (int i = 0; i < CHUNK && n; i++)
-            list = nosi_cons_nogc(h, value_small(p[--n]), list);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-bool nosi_bytes_to_string(Heap *h, Value v, Value *out, bool *ok)
-{
-    const uint8_t *p;
-    size_t n;
-    nosi_bytes_view(v, &p, &n);
-    ROOT(h, v); // keeps the blob alive
-    const Object *o = value_obj(v);
-    StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    StrStatus status;
-    if (n > STRING_SHORT_MAX && o->word[LSTRING_OFFSET] == 0) {
-        nosi_blob_ref(b);
-        status = nosi_string_from_blob(h, b, n, NULL, out);
-    } else {
-        status = nosi_string_checked(h, (const char *)p, n, NULL, out);
-    }
-    UNROOT(h);
-    *ok = status != STR_INVALID;
-    return status != STR_NOMEM;
-}
-
 bool nosi_bytes_slice(Heap *h, Value v, int64_t from, int64_t to, Value *out)
 {
     int64_t n = (int64_t)nosi_bytes_length(v);
@@ -152,41 +96,24 @@ bool nosi_bytes_slice(Heap *h, Value v, int64_t from, int64_t to, Value *out)
     return true;
 }
 
-bool nosi_bytes_concat(Heap *h, Value a, Value c, Value *out)
+StrBlob *nosi_bytes_concat_place(Value a, size_t nc, size_t *offset, size_t *charge, bool *in_place)
 {
-    const uint8_t *p, *q;
-    size_t na, nc, offset = 0, charge;
-    nosi_bytes_view(a, &p, &na);
-    nosi_bytes_view(c, &q, &nc);
-    if (na == 0 || nc == 0) {
-        *out = na ? a : c;
-        return true;
-    }
-    size_t total = na + nc, cap = na >= nc ? total + total / 2 : total;
-    ROOT(h, a);
-    ROOT(h, c);
-    bool ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, nc);
-    UNROOT(h);
-    UNROOT(h);
-    if (!ok)
-        return false;
     const Object *o = value_obj(a);
+    size_t na = o->word[LSTRING_BYTES], total = na + nc, end = o->word[LSTRING_OFFSET] + na;
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    size_t end = o->word[LSTRING_OFFSET] + na;
-    if (nosi_blob_claim(b, end, nc)) {
+    *in_place = nosi_blob_claim(b, end, nc);
+    if (*in_place) {
         nosi_blob_ref(b);
-        memcpy(b->bytes + end, q, nc);
-        offset = end - na;
-        charge = nc;
-    } else {
-        b = nosi_blob_new(cap);
-        if (!b)
-            return false;
-        memcpy(b->bytes, p, na);
-        memcpy(b->bytes + na, q, nc);
-        atomic_store_explicit(&b->used, total, memory_order_relaxed);
-        charge = cap;
+        *offset = end - na;
+        *charge = nc;
+        return b;
     }
-    *out = bytes_nogc(h, b, offset, total, charge);
-    return true;
+    size_t cap = na >= nc ? total + total / 2 : total;
+    b = nosi_blob_new(cap);
+    if (!b)
+        return NULL;
+    atomic_store_explicit(&b->used, total, memory_order_relaxed);
+    *offset = 0;
+    *charge = cap;
+    return b;
 }

@@ -357,7 +357,9 @@ bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out
     if (n <= STRING_SHORT_MAX) {
         ok = nosi_string_new(h, b->bytes, n, out);
     } else if (nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, n)) {
-        atomic_store_explicit(&b->used, n, memory_order_relaxed); // nobody else has it yet
+        // A new blob is nobody else's yet; one that others have was used at least so far.
+        if (atomic_load_explicit(&b->used, memory_order_relaxed) < n)
+            atomic_store_explicit(&b->used, n, memory_order_relaxed);
         *out = long_nogc(h, b, 0, n, chars, n);
         return true;
     } else {
