@@ -20,8 +20,10 @@ static void raise_to(_Atomic(uint64_t) *max, uint64_t ns)
         ;
 }
 
-static void report(void)
+void nosi_slices_report(void)
 {
+    if (!nosi_slice_stats)
+        return;
     fprintf(stderr,
             "slices: %llu, longest %.3f ms, without collections %.3f ms; over 1 ms: %llu, without "
             "collections %llu\n",
@@ -32,10 +34,8 @@ static void report(void)
 void nosi_slices_init(void)
 {
     const char *text = getenv("NOS_SLICE_STATS");
-    if (nosi_slice_stats || !text || !*text || *text == '0')
-        return;
-    nosi_slice_stats = nosi_gc_timed = true;
-    atexit(report);
+    if (text && *text && *text != '0')
+        nosi_slice_stats = nosi_gc_timed = true;
 }
 
 SliceStart nosi_slice_begin(void)

@@ -21,5 +21,6 @@ extern bool nosi_slice_stats; // written once, before there are workers
 void nosi_slices_init(void);  // reads NOS_SLICE_STATS
 SliceStart nosi_slice_begin(void);
 void nosi_slice_end(SliceStart start);
+void nosi_slices_report(void); // to stderr, when NOS_SLICE_STATS is set
 
 #endif

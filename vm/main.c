@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/exec.h"
+#include "sched/slices.h"
 #include "vm/bytecode/bytecode.h"
 #include "vm/run.h"
 #include "vm/vm.h"
@@ -328,5 +329,6 @@ int main(int argc, char **argv)
     // OS takes the memory back at once.
     int status = end_output(run_command(&cli));
     nosi_exec_kill_all();
+    nosi_slices_report();
     _exit(status);
 }
