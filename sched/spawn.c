@@ -236,6 +236,7 @@ void nosi_send(Proc *p, uint64_t serial, Value v)
     if (value_is_pointer(v)) {
         f = nosi_heap_export(&p->heap, v);
         v = f->root;
+        p->budget -= (int32_t)NOS_MIN(f->words / 16 + f->offheap_bytes / 256, 1u << 20);
     }
     if (serial == p->serial)
         nosi_mailbox_push(&p->mailbox, nosi_msg_new(f, v));

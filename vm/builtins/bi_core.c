@@ -352,6 +352,8 @@ Value nosi_bi_hash(Proc *p, Value *args)
     FuncCell *f = impl_of(args[0], IMPL_HASH);
     if (f)
         return nosi_trap(p, f, 1, args);
+    if (value_is_string(args[0])) // kept with the text
+        p->budget -= (int32_t)NOS_MIN(nosi_string_byte_length(args[0]) / 256, (size_t)1 << 20);
     return bi_int(p, (int64_t)nosi_hash(args[0]));
 }
 
@@ -364,7 +366,9 @@ Value nosi_bi_copy(Proc *p, Value *args)
     if (!value_is_pointer(v) || value_is_string(v) || value_is_bytes(v) || nosi_is_number(v))
         return v;
     // What a message does: mutable things inside are duplicated, sharing is preserved.
-    return nosi_heap_adopt(&p->heap, nosi_fragment_copy(v));
+    Fragment *copy = nosi_fragment_copy(v);
+    p->budget -= (int32_t)NOS_MIN(copy->words / 16 + copy->offheap_bytes / 256, 1u << 20);
+    return nosi_heap_adopt(&p->heap, copy);
 }
 
 Value nosi_bi_assert(Proc *p, Value *args)
@@ -398,39 +402,42 @@ Value nosi_bi_assert_failed(Proc *p, Value *args)
     return bi_panic_text(p, &text);
 }
 
-Value nosi_bi_assert_eq(Proc *p, Value *args)
+static Value assert_done(Proc *p, const Value *ab, CmpResult r, bool ask)
 {
-    Pending pending = {0};
-    bool equal = nosi_equal(args[0], args[1], &pending);
-    bool ask = equal && pending.n && nosi_lib_funcs[LIB_ASSERT_EQ_USER];
-    vec_free(&pending);
-    if (ask)
-        return nosi_trap(p, nosi_lib_funcs[LIB_ASSERT_EQ_USER], 2, args);
-    return equal ? VALUE_UNIT : nosi_bi_assert_failed(p, args);
+    if (ask && nosi_lib_funcs[LIB_ASSERT_EQ_USER])
+        return nosi_trap(p, nosi_lib_funcs[LIB_ASSERT_EQ_USER], 2, ab);
+    return r == CMP_EQUAL ? VALUE_UNIT : nosi_bi_assert_failed(p, (Value[]){ab[0], ab[1]});
 }
 
-/* Order of the arguments; false: *out is the native's result instead (user code, or not
- * comparable). */
-static bool order(Proc *p, Value *args, LibFunc user, const char *name, CmpResult *r, Value *out)
+Value nosi_bi_assert_eq(Proc *p, Value *args)
 {
-    Pending pending = {0};
-    *r = nosi_compare(args[0], args[1], &pending);
-    bool ask = pending.n && nosi_lib_funcs[user];
-    vec_free(&pending);
+    return nosi_long_compare(p, args[0], args[1], false, assert_done);
+}
+
+/* Order of a and b is r; false: *out is the native's result instead (user code, or not comparable).
+ */
+static bool ordered(Proc *p, const Value *ab, LibFunc user, const char *name, CmpResult r, bool ask,
+                    Value *out)
+{
+    ask = ask && nosi_lib_funcs[user];
     if (ask)
-        *out = nosi_trap(p, nosi_lib_funcs[user], 2, args);
-    else if (*r == CMP_UNORDERED)
+        *out = nosi_trap(p, nosi_lib_funcs[user], 2, ab);
+    else if (r == CMP_UNORDERED)
         *out = nosi_panic(p, "%s: values are not comparable", name);
-    return !ask && *r != CMP_UNORDERED;
+    return !ask && r != CMP_UNORDERED;
+}
+
+static Value compare_done(Proc *p, const Value *ab, CmpResult r, bool ask)
+{
+    Value v;
+    if (!ordered(p, ab, LIB_COMPARE_USER, "Compare", r, ask, &v))
+        return v;
+    return value_small(r == CMP_NAN ? 0 : (int64_t)r);
 }
 
 Value nosi_bi_compare(Proc *p, Value *args)
 {
-    CmpResult r;
-    Value v;
-    if (!order(p, args, LIB_COMPARE_USER, "Compare", &r, &v))
-        return v;
-    return value_small(r == CMP_NAN ? 0 : (int64_t)r);
+    return nosi_long_compare(p, args[0], args[1], true, compare_done);
 }
 
 static bool is_nan(Value v)
@@ -439,30 +446,38 @@ static bool is_nan(Value v)
     return nosi_num_to_double(v, &d) && d != d;
 }
 
-Value nosi_bi_min(Proc *p, Value *args)
+static Value min_done(Proc *p, const Value *ab, CmpResult r, bool ask)
 {
-    CmpResult r;
     Value v;
-    if (value_is_small(args[0]) && value_is_small(args[1]))
-        return value_small_int(args[1]) < value_small_int(args[0]) ? args[1] : args[0];
-    if (!order(p, args, LIB_MIN_USER, "Lt", &r, &v))
+    if (!ordered(p, ab, LIB_MIN_USER, "Lt", r, ask, &v))
         return v;
     if (r == CMP_NAN)
-        return is_nan(args[0]) ? args[1] : args[0];
-    return r == CMP_GREATER ? args[1] : args[0];
+        return is_nan(ab[0]) ? ab[1] : ab[0];
+    return r == CMP_GREATER ? ab[1] : ab[0];
+}
+
+Value nosi_bi_min(Proc *p, Value *args)
+{
+    if (value_is_small(args[0]) && value_is_small(args[1]))
+        return value_small_int(args[1]) < value_small_int(args[0]) ? args[1] : args[0];
+    return nosi_long_compare(p, args[0], args[1], true, min_done);
+}
+
+static Value max_done(Proc *p, const Value *ab, CmpResult r, bool ask)
+{
+    Value v;
+    if (!ordered(p, ab, LIB_MAX_USER, "Gt", r, ask, &v))
+        return v;
+    if (r == CMP_NAN)
+        return is_nan(ab[0]) ? ab[1] : ab[0];
+    return r == CMP_LESS ? ab[1] : ab[0];
 }
 
 Value nosi_bi_max(Proc *p, Value *args)
 {
-    CmpResult r;
-    Value v;
     if (value_is_small(args[0]) && value_is_small(args[1]))
         return value_small_int(args[1]) > value_small_int(args[0]) ? args[1] : args[0];
-    if (!order(p, args, LIB_MAX_USER, "Gt", &r, &v))
-        return v;
-    if (r == CMP_NAN)
-        return is_nan(args[0]) ? args[1] : args[0];
-    return r == CMP_LESS ? args[1] : args[0];
+    return nosi_long_compare(p, args[0], args[1], true, max_done);
 }
 
 /* ---- reflection ----------------------------------------------------------------------------- */

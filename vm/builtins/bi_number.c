@@ -133,9 +133,7 @@ Value nosi_bi_abs(Proc *p, Value *args)
 
 Value nosi_bi_pow(Proc *p, Value *args)
 {
-    Value v;
-    NumStatus st = nosi_num_op(&p->heap, NUM_POW, args[0], args[1], &v);
-    return st == NUM_OK ? v : nosi_rt_num_error(p, st, args[0], args[1], true);
+    return nosi_rt_pow(p, args[0], args[1]);
 }
 
 /* ---- conversions ---------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "vm/builtins/builtins.h"
+#include "vm/interp/longlist.h"
 
 static uint64_t mix(uint64_t x) // splitmix64
 {
@@ -68,36 +69,123 @@ Value nosi_bi_random_bool(Proc *p, Value *args)
     return value_bool(next(p) >> 63);
 }
 
+/* Lists in steps: choice and shuffle. */
+typedef struct ListOp {
+    LongOp op; // root[0]: what is left of the list, root[1]: the list
+    size_t n, i;
+    Value *items; // owned
+    enum { COUNTING, CHOOSING, COLLECTING, SHUFFLING, MAKING } phase;
+    bool choice;
+} ListOp;
+
+static void list_drop(LongOp *op)
+{
+    nosi_free(((ListOp *)op)->items);
+}
+
+static Value list_step(Proc *p, LongOp *op)
+{
+    ListOp *o = (ListOp *)op;
+    do {
+        Value x = op->root[0];
+        uint32_t most = nosi_long_chunk, k = 0;
+        switch (o->phase) {
+        case COUNTING:
+            for (; k < most && value_is_cons(x); k++)
+                x = value_tail(x);
+            o->n += k;
+            op->root[0] = x;
+            if (value_is_cons(x))
+                break;
+            op->root[0] = op->root[1];
+            if (o->n == 0)
+                return o->choice ? nosi_panic(p, "Cannot choose from empty list") : VALUE_NIL;
+            o->phase = o->choice ? CHOOSING : COLLECTING;
+            if (o->choice)
+                o->i = (size_t)below(p, o->n);
+            else
+                o->items = nosi_alloc(o->n * sizeof *o->items);
+            break;
+        case CHOOSING:
+            for (; k < most && o->i; k++, o->i--)
+                x = value_tail(x);
+            op->root[0] = x;
+            if (o->i == 0)
+                return value_head(x);
+            break;
+        case COLLECTING:
+            for (; k < most && value_is_cons(x); k++, x = value_tail(x))
+                o->items[o->i++] = value_head(x);
+            op->root[0] = x;
+            if (!value_is_cons(x))
+                o->phase = SHUFFLING;
+            break;
+        case SHUFFLING: // i elements are not placed yet
+            for (; k < most / 2 && o->i > 1; k++, o->i--) {
+                size_t j = (size_t)below(p, o->i);
+                Value t = o->items[o->i - 1];
+                o->items[o->i - 1] = o->items[j];
+                o->items[j] = t;
+            }
+            if (o->i > 1)
+                break;
+            o->phase = MAKING;
+            op->more.slots = o->items;
+            op->more.n = o->n;
+            op->root[LONG_ROOTS - 1] = VALUE_NIL;
+            o->i = o->n;
+            break;
+        case MAKING:
+            return nosi_long_from_array(p, op, o->items, &o->i);
+        }
+    } while (!nosi_long_pause(p, nosi_long_chunk));
+    return VALUE_YIELD;
+}
+
+static Value over_list(Proc *p, Value list, bool choice)
+{
+    ListOp o = {.op = {.step = list_step, .drop = list_drop, .root = {list, list}},
+                .choice = choice};
+    return nosi_long_run(p, &o.op, sizeof o);
+}
+
 Value nosi_bi_random_choice(Proc *p, Value *args)
 {
-    Value v = VALUE_UNIT;
     WANT_LIST(0);
-    ListCursor *cursor = nosi_list_cursor(p);
-    size_t n = nosi_list_length(&p->heap, cursor, args[0]);
-    if (n == 0)
-        return nosi_panic(p, "Cannot choose from empty list");
-    nosi_list_nth(&p->heap, cursor, args[0], (int64_t)below(p, n), &v);
-    return v;
+    return over_list(p, args[0], true);
 }
 
 Value nosi_bi_random_shuffle(Proc *p, Value *args)
 {
-    Value v;
     WANT_LIST(0);
-    size_t n = nosi_list_length(&p->heap, nosi_list_cursor(p), args[0]);
-    Value *a = nosi_alloc((n + 1) * sizeof *a);
-    nosi_list_to_array(args[0], a, n);
-    for (size_t i = n; i > 1; i--) {
-        size_t j = (size_t)below(p, i);
-        Value t = a[i - 1];
-        a[i - 1] = a[j];
-        a[j] = t;
+    return over_list(p, args[0], false);
+}
+
+typedef struct BytesOp {
+    LongOp op; // root[0]: the list
+    size_t n;  // bytes to come
+} BytesOp;
+
+static Value bytes_step(Proc *p, LongOp *op)
+{
+    BytesOp *o = (BytesOp *)op;
+    unsigned char bytes[256]; // getrandom gives so many at once, or fails
+    while (o->n) {
+        size_t k = NOS_MIN(NOS_MIN(o->n, (size_t)nosi_long_chunk), sizeof bytes);
+        ssize_t got;
+        while ((got = getrandom(bytes, k, 0)) < 0 && errno == EINTR)
+            ;
+        if (got < (ssize_t)k)
+            return nosi_panic(p, "Random.bytes: no random source");
+        if (!nosi_reserve(p, k * CONS_WORDS))
+            return VALUE_THROWN;
+        for (size_t i = 0; i < k; i++)
+            op->root[0] = nosi_cons_nogc(&p->heap, value_small(bytes[i]), op->root[0]);
+        o->n -= k;
+        if (nosi_long_pause(p, (uint32_t)k) && o->n)
+            return VALUE_YIELD;
     }
-    ROOT_ARRAY(&p->heap, a, n);
-    bool ok = nosi_list_from_array(&p->heap, a, n, VALUE_NIL, &v);
-    UNROOT(&p->heap);
-    nosi_free(a);
-    return OK_OR_NOMEM(ok, v);
+    return op->root[0];
 }
 
 Value nosi_bi_random_bytes(Proc *p, Value *args)
@@ -108,19 +196,6 @@ Value nosi_bi_random_bytes(Proc *p, Value *args)
         return nosi_panic(p, "Random.bytes: negative count");
     if (n > INT32_MAX)
         return nosi_out_of_memory(p);
-    unsigned char *bytes = nosi_alloc((size_t)n + 1);
-    for (size_t done = 0; done < (size_t)n;) {
-        ssize_t got = getrandom(bytes + done, (size_t)n - done, 0);
-        if (got < 0 && errno != EINTR) {
-            nosi_free(bytes);
-            return nosi_panic(p, "Random.bytes: no random source");
-        }
-        done += got > 0 ? (size_t)got : 0;
-    }
-    Value list = VALUE_NIL;
-    bool ok = nosi_reserve(p, (size_t)n * CONS_WORDS);
-    for (size_t i = (size_t)n; ok && i-- > 0;)
-        list = nosi_cons_nogc(&p->heap, value_small(bytes[i]), list);
-    nosi_free(bytes);
-    return ok ? list : VALUE_THROWN;
+    BytesOp o = {.op = {.step = bytes_step, .root = {VALUE_NIL}}, .n = (size_t)n};
+    return nosi_long_run(p, &o.op, sizeof o);
 }

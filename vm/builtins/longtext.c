@@ -77,7 +77,7 @@ static Value text_step(Proc *p, LongOp *op)
             if (!t->blob)
                 return nosi_out_of_memory(p);
         }
-        if (nosi_long_pause(p, nosi_long_chunk))
+        if (nosi_long_pause(p, 2 * nosi_long_chunk)) // 8 ns for four bytes would be too fast
             return VALUE_YIELD;
     }
     if (!put_together(p, t, nosi_long_chunk < 16 ? 1024 : (size_t)1 << 14))

@@ -568,17 +568,6 @@ static uint64_t hash_float(double d)
     return x;
 }
 
-static uint64_t hash_map(Value m)
-{
-    size_t n;
-    uint64_t sum = 0; // the order of insertion does not matter for equality
-    MapEntry *e = nosi_map_entries(m, &n);
-    for (size_t i = 0; i < n; i++)
-        sum += nosi_hash(e[i].key); // keys contain neither maps nor lists: the nesting ends here
-    nosi_free(e);
-    return sum + n;
-}
-
 static uint64_t hash_object(const Object *o, Value v)
 {
     switch (obj_kind(o)) {
@@ -601,7 +590,7 @@ static uint64_t hash_object(const Object *o, Value v)
         return o->word[ARRAY_LEN];
     case OBJ_MAP:
     case OBJ_SET:
-        return hash_map(v);
+        return nosi_map_hash(v, HASH_BUDGET); // keys contain neither maps nor lists: no nesting
     default:
         return 0; // functions, buffers: the kind alone
     }

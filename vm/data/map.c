@@ -1651,6 +1651,26 @@ bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x,
     return true;
 }
 
+/* The order inside a bucket is that of insertion, so whole nodes are summed up. */
+static uint64_t hash_node(const Object *n, unsigned vs, size_t *most)
+{
+    unsigned stride = (obj_kind(n) == OBJ_MFLAT ? 1 : 2) + vs;
+    uint64_t sum = 0, count = obj_kind(n) == OBJ_MNODE ? popcount(datamap(n)) : n->word[0];
+    for (uint32_t i = 0; i < count; i++)
+        sum += nosi_hash(obj_value(n, 1 + i * stride));
+    *most -= NOS_MIN(*most, count + 1);
+    if (obj_kind(n) == OBJ_MNODE)
+        for (uint32_t i = (uint32_t)(1 + count * stride); i < obj_words(n) && *most; i++)
+            sum += hash_node(value_obj(obj_value(n, i)), vs, most);
+    return sum;
+}
+
+uint64_t nosi_map_hash(Value m, size_t most)
+{
+    NOS_CHECK(most > 16 * FLAT_MAX); // a small one may be flat or a trie: all of it counts
+    return hash_node(root_of(m), value_words(m), &most) + nosi_map_size(m);
+}
+
 /* ---- verification
  * -------------------------------------------------------------------------------------------- */
 

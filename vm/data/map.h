@@ -181,6 +181,10 @@ Value nosi_map_root(Value m);
 bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x, Value y),
                          void (*below)(void *ctx, Value node, Value b), void *ctx);
 
+/* Hash of the size and about `most` keys: equal maps hash alike, as the order of insertion does not
+ * matter to the trie's shape. */
+uint64_t nosi_map_hash(Value m, size_t most);
+
 /* Checks the invariants of a map or set (debug). */
 void nosi_map_verify(Value m);
 

@@ -266,6 +266,13 @@ static bool show_user(Show *s, Value v)
     return true;
 }
 
+static void walk_free(MapWalk *w)
+{
+    if (w)
+        nosi_map_walk_free(w);
+    nosi_free(w);
+}
+
 static void open_container(Show *s, Value v)
 {
     Frame f = {.v = v};
@@ -287,7 +294,11 @@ static void open_container(Show *s, Value v)
         break;
     case OBJ_MAP:
     case OBJ_SET:
-        f.entries = nosi_map_entries(v, &f.n);
+        f.n = nosi_map_size(v);
+        if (f.n) {
+            f.walk = nosi_alloc(sizeof *f.walk);
+            nosi_map_walk_begin(f.walk, v);
+        }
         text(s, obj_kind(o) == OBJ_MAP ? "%{" : "#{");
         break;
     default: {
@@ -311,7 +322,7 @@ static void open_container(Show *s, Value v)
 static void close_container(Show *s)
 {
     Frame f = vec_pop(&s->frames);
-    nosi_free(f.entries);
+    walk_free(f.walk);
     if (!value_is_object(f.v)) {
         text(s, "]");
         return;
@@ -357,14 +368,16 @@ static void show_frame(Show *s)
             return;
         }
         const Object *o = value_obj(f->v);
+        if (f->walk && f->i == 0 && !nosi_map_walk_go(f->walk, &s->left))
+            return;
         size_t i = f->i++;
-        if (f->entries) {
+        if (f->walk) {
             bool map = obj_kind(o) == OBJ_MAP;
             if (i)
                 text(s, map && i % 2 ? ": " : ", ");
             if (map && i == 0)
                 f->n *= 2; // keys and values are parts of their own
-            const MapEntry *e = &f->entries[map ? i / 2 : i];
+            const MapEntry *e = &f->walk->e[map ? i / 2 : i];
             if (!show_part(s, map && i % 2 ? e->value : e->key))
                 return;
             continue;
@@ -394,7 +407,7 @@ static void show_frame(Show *s)
 void nosi_show_free(Showing *s)
 {
     for (uint32_t i = 0; i < s->frames.n; i++)
-        nosi_free(s->frames.at[i].entries);
+        walk_free(s->frames.at[i].walk);
     vec_free(&s->frames);
     nosi_hashmap_free(&s->open);
 }

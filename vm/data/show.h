@@ -43,10 +43,10 @@ bool nosi_show_may_be_pending(Value v);
  * `steps`: parts to look at, at least one; what is left is written back. A Showing may be moved
  * between two steps; it owns C memory, freed by the last step or by nosi_show_free. Its Values are
  * valid until the next reserve. */
-typedef struct ShowFrame {    // a container whose parts are being shown
-    Value v;                  // list: what is left of it
-    size_t i, n;              // next part
-    struct MapEntry *entries; // map, set: owned
+typedef struct ShowFrame { // a container whose parts are being shown
+    Value v;               // list: what is left of it
+    size_t i, n;           // next part
+    struct MapWalk *walk;  // map, set: its entries in order; owned
 } ShowFrame;
 typedef struct Showing {
     StrBuf *out; // NULL: only list user values

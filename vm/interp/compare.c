@@ -169,6 +169,7 @@ typedef struct CompareOp {
     Operator what;
     Pending pending;
     Comparing walk;
+    CompareDone *done; // for natives, NULL: an operator
 } CompareOp;
 
 static void compare_drop(LongOp *op)
@@ -193,6 +194,14 @@ static Value compare_step(Proc *p, LongOp *op)
     } while (now == COMPARE_MORE && p->budget > 0);
     if (now == COMPARE_MORE)
         return VALUE_YIELD;
+    if (c->done) {
+        bool ask = c->pending.n && (order || now == COMPARE_SAME);
+        vec_free(&c->pending);
+        op->drop = NULL;
+        if (!order)
+            r = now == COMPARE_SAME ? CMP_EQUAL : CMP_LESS;
+        return c->done(p, op->root, r, ask);
+    }
     op->drop = NULL; // the walk freed itself, what follows frees `pending`
     if (c->pending.n == 0 || (!order && now == COMPARE_DECIDED)) {
         vec_free(&c->pending);
@@ -221,6 +230,7 @@ static Value equal(Proc *p, Operator op, Value a, Value b)
         return value_bool((now == COMPARE_SAME) == (op == OPER_EQ));
     c.op = (LongOp){.step = compare_step, .drop = compare_drop};
     c.what = op;
+    c.done = NULL;
     return nosi_long_run(p, &c.op, sizeof c);
 }
 
@@ -270,9 +280,29 @@ static Value order(Proc *p, Operator op, Value a, Value b)
         }
     c.op = (LongOp){.step = compare_step, .drop = compare_drop};
     c.what = op;
+    c.done = NULL;
     c.pending = (Pending){0};
     nosi_compare_begin(&c.walk, a, b, &c.pending);
     return nosi_long_run(p, &c.op, sizeof c);
+}
+
+Value nosi_long_compare(Proc *p, Value a, Value b, bool ordered, CompareDone *done)
+{
+    CompareOp c;
+    c.op = (LongOp){.step = compare_step, .drop = compare_drop, .root = {a, b}};
+    c.what = ordered ? OPER_LT : OPER_EQ;
+    c.done = done;
+    c.pending = (Pending){0};
+    if (ordered) {
+        nosi_compare_begin(&c.walk, a, b, &c.pending);
+        return nosi_long_run(p, &c.op, sizeof c);
+    }
+    CompareProgress now = nosi_equal_begin(&c.walk, a, b, &c.pending);
+    if (now == COMPARE_MORE)
+        return nosi_long_run(p, &c.op, sizeof c);
+    bool ask = c.pending.n && now == COMPARE_SAME;
+    vec_free(&c.pending);
+    return done(p, c.op.root, now == COMPARE_SAME ? CMP_EQUAL : CMP_LESS, ask);
 }
 
 Value nosi_rt_eq(Proc *p, Value a, Value b)

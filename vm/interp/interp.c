@@ -941,8 +941,9 @@ do_SEND : {
     Value pid = R(A);
     if (NOS_UNLIKELY(!value_is_imm_kind(pid, IMM_PID)))
         RAISE(nosi_type_error(p, "Pid", pid));
-    nosi_send(p, value_payload(pid), R(B));
-    budget -= 4;
+    p->budget = budget - 4;
+    nosi_send(p, value_payload(pid), R(B)); // charges for the copy
+    budget = p->budget;
     NEXT;
 }
 do_RECV:

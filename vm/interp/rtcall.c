@@ -52,6 +52,20 @@ Value nosi_rt_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary)
                            nosi_type_name(a), nosi_type_name(b));
 }
 
+static size_t big_words(Value v)
+{
+    return value_is_kind(v, OBJ_BIGINT) ? obj_words(value_obj(v)) : 0;
+}
+
+/* GMP works in one piece, and pays afterwards: a million digits times a million digits take some
+ * milliseconds. */
+static void charge_big(Proc *p, NumOp op, size_t words)
+{
+    if (words > 64)
+        p->budget -= (int32_t)NOS_MIN(op == NUM_ADD || op == NUM_SUB ? words / 32 : words / 2,
+                                      (size_t)1 << 20);
+}
+
 static Value num_op(Proc *p, NumOp op, int slot, Value a, Value b)
 {
     Value out;
@@ -64,8 +78,12 @@ static Value num_op(Proc *p, NumOp op, int slot, Value a, Value b)
             return nosi_trap(p, f, 2, args);
         }
     }
+    size_t words = big_words(a) + big_words(b);
     NumStatus st = nosi_num_op(&p->heap, op, a, b, &out);
-    return st == NUM_OK ? out : nosi_rt_num_error(p, st, a, b, true);
+    if (st != NUM_OK)
+        return nosi_rt_num_error(p, st, a, b, true);
+    charge_big(p, op, words + big_words(out));
+    return out;
 }
 
 Value nosi_rt_add(Proc *p, Value a, Value b)
@@ -130,6 +148,12 @@ Value nosi_rt_cast(Proc *p, Value v, const CastRef *ref)
     return nosi_type_error(p, ref->text, v);
 }
 
+/* n bytes were put behind other text, to make `all`: a small piece usually goes where it is. */
+static void charge_copy(Proc *p, size_t n, size_t all)
+{
+    p->budget -= (int32_t)NOS_MIN((n < all / 4 ? n : all) / 256, (size_t)1 << 20);
+}
+
 Value nosi_rt_concat(Proc *p, Value a, Value b)
 {
     Value out;
@@ -141,7 +165,11 @@ Value nosi_rt_concat(Proc *p, Value a, Value b)
         return nosi_type_error(p, value_is_list(b) ? "List" : "String", a);
     if (!value_is_string(b))
         return nosi_type_error(p, "String", b);
-    return nosi_string_concat(&p->heap, a, b, &out) ? out : nosi_out_of_memory(p);
+    size_t n = nosi_string_byte_length(b);
+    if (!nosi_string_concat(&p->heap, a, b, &out))
+        return nosi_out_of_memory(p);
+    charge_copy(p, n, nosi_string_byte_length(out));
+    return out;
 }
 
 Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
@@ -155,7 +183,12 @@ Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
         if (!value_is_string(parts[i]))
             return nosi_type_error(p, "String", parts[i]);
     }
-    return nosi_string_concat_n(&p->heap, parts, n, &out) ? out : nosi_out_of_memory(p);
+    size_t first = n ? nosi_string_byte_length(parts[0]) : 0;
+    if (!nosi_string_concat_n(&p->heap, parts, n, &out))
+        return nosi_out_of_memory(p);
+    size_t all = nosi_string_byte_length(out);
+    charge_copy(p, all - first, all);
+    return out;
 }
 
 Value nosi_rt_strpfx(Proc *p, Value s, Value prefix)

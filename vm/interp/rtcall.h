@@ -3,6 +3,7 @@
 #define NOSI_RTCALL_H
 
 #include "sched/proc.h"
+#include "vm/data/compare.h"
 #include "vm/data/num.h"
 
 #define RTCALL_UNWRAP(...)            __VA_ARGS__
@@ -31,5 +32,11 @@ bool nosi_rt_has_field(Value v, const FieldRef *ref); // JNFIELD
 /* Raises what a failed numeric operation is called (part 1, 9.2 and 11.3). Unary ones pass a twice.
  */
 Value nosi_rt_num_error(Proc *p, NumStatus st, Value a, Value b, bool binary);
+
+/* Compares for natives, in steps (sched/long.h), by order or for equality (CMP_EQUAL or anything
+ * else). `done` gives the native's result: ab: the two values. ask: user code decides, if what it
+ * is asked about is equal the result is r. */
+typedef Value CompareDone(Proc *p, const Value *ab, CmpResult r, bool ask);
+Value nosi_long_compare(Proc *p, Value a, Value b, bool ordered, CompareDone *done);
 
 #endif
