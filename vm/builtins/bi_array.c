@@ -1,5 +1,6 @@
 /* bi_array.c -- typed arrays and Bytes. */
-#include "vm/builtins/longbytes.h"
+#include "vm/builtins/bi.h"
+#include "vm/interp/longbytes.h"
 
 #include "vm/data/array.h"
 #include "vm/data/bytes.h"
@@ -61,7 +62,7 @@ static Value filled(Proc *p, ElemKind kind, size_t n, Value element)
                 .at = period,
                 .period = period,
                 .done = array_done};
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 static Value new_array(Proc *p, Value *args, ElemKind kind)
@@ -252,7 +253,7 @@ Value nosi_bi_array_set(Proc *p, Value *args)
                 .part = {{nosi_array_data(args[0]), n * elem_size(nosi_array_kind(v))}},
                 .to = nosi_array_data(v),
                 .done = set_done};
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 static Value array_to_list_step(Proc *p, LongOp *op)
@@ -329,7 +330,7 @@ Value nosi_bi_uint8_array_to_bytes(Proc *p, Value *args)
     if (!o.blob)
         return nosi_out_of_memory(p);
     o.to = o.blob->bytes;
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 /* ---- Bytes ---------------------------------------------------------------------------------- */
@@ -447,7 +448,7 @@ Value nosi_bi_bytes_concat(Proc *p, Value *args)
     o.op.root[1] = args[1];
     o.op.root[2] = value_small((int64_t)offset);
     o.op.root[3] = value_small((int64_t)charge);
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 static Value bytes_to_list_step(Proc *p, LongOp *op)
@@ -507,5 +508,5 @@ Value nosi_bi_bytes_to_string(Proc *p, Value *args)
         nosi_blob_ref(own);
     else
         o.to = o.blob->bytes;
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }

@@ -1,5 +1,6 @@
 /* bi_buffer.c -- Buffer: the mutable string builder. */
-#include "vm/builtins/longbytes.h"
+#include "vm/builtins/bi.h"
+#include "vm/interp/longbytes.h"
 
 #include "vm/data/buffer.h"
 #include "vm/data/string.h"
@@ -46,7 +47,7 @@ static Value append(Proc *p, Value buffer, Value text)
         o.k = 1;
         o.to = nosi_buffer_end(buffer);
     }
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 Value nosi_bi_buffer_append(Proc *p, Value *args)
@@ -88,7 +89,7 @@ Value nosi_bi_buffer_to_string(Proc *p, Value *args)
     if (!o.blob)
         return nosi_out_of_memory(p);
     o.to = o.blob->bytes;
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 static Value length_done(Proc *p, ByteOp *o)
@@ -104,7 +105,7 @@ Value nosi_bi_buffer_length(Proc *p, Value *args)
     WANT_BUFFER(0);
     nosi_buffer_view(args[0], &s, &n);
     ByteOp o = {.op.root = {args[0]}, .part = {{s, n}}, .text = true, .done = length_done};
-    return bi_long_bytes(p, &o);
+    return nosi_long_bytes(p, &o, sizeof o);
 }
 
 Value nosi_bi_buffer_clear(Proc *p, Value *args)

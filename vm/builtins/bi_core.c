@@ -354,7 +354,10 @@ Value nosi_bi_hash(Proc *p, Value *args)
         return nosi_trap(p, f, 1, args);
     if (value_is_string(args[0])) // kept with the text
         p->budget -= (int32_t)NOS_MIN(nosi_string_byte_length(args[0]) / 256, (size_t)1 << 20);
-    return bi_int(p, (int64_t)nosi_hash(args[0]));
+    uint32_t parts;
+    uint64_t hash = nosi_hash_counted(args[0], &parts);
+    p->budget -= (int32_t)(parts / 8);
+    return bi_int(p, (int64_t)hash);
 }
 
 Value nosi_bi_copy(Proc *p, Value *args)

@@ -160,6 +160,7 @@ Value nosi_bi_string_to_bigint(Proc *p, Value *args)
     Value v;
     WANT_STRING(0);
     trimmed_text(args[0], &text);
+    p->budget -= (int32_t)NOS_MIN(text.n / 8, (size_t)1 << 20); // GMP, in one piece
     NumStatus st = nosi_parse_bigint(&p->heap, text.s, text.n, &v);
     nosi_strbuf_free(&text);
     if (st == NUM_TYPE)
@@ -354,6 +355,7 @@ Value nosi_bi_string_last_index_of(Proc *p, Value *args)
 {
     WANT_STRING(0);
     WANT_STRING(1);
+    p->budget -= (int32_t)NOS_MIN(nosi_string_byte_length(args[0]) / 512, (size_t)1 << 20);
     return index_of_offset(args[0], nosi_string_find_last(args[0], args[1]));
 }
 

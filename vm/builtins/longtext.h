@@ -10,6 +10,7 @@
 
 #include "sched/long.h"
 #include "vm/builtins/bi.h"
+#include "vm/interp/longbytes.h"
 
 typedef enum TextFill {
     TEXT_MORE,
@@ -42,8 +43,5 @@ Value bi_long_text(Proc *p, TextOp *t, size_t size);
 /* Looking for text in steps: the first occurrence of sub[0..m) in s[0..n) at or after *from. False:
  * not found before *from, which has moved on by about `bytes`; *from == SIZE_MAX: there is none. */
 bool bi_find_some(const char *s, size_t n, const char *sub, size_t m, size_t *from, size_t bytes);
-
-/* Bytes that take about as long as `elements` list cells; the slice pays for them. */
-enum { LONG_BYTES = 4 };
 
 #endif

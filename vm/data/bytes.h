@@ -24,9 +24,9 @@ bool nosi_bytes_from_blob(Heap *h, StrBlob *b, size_t n,
 bool nosi_bytes_of_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t charge, Value *out);
 bool nosi_bytes_from_string(Heap *h, Value s, Value *out); // shares the blob of a long string
 bool nosi_bytes_slice(Heap *h, Value b, int64_t from, int64_t to, Value *out); // clamped; shares
-/* Where the bytes of a ++ c go (neither is empty): behind a's when they can be claimed there, like
- * a String; *offset: where a's begin. Otherwise a new blob, *offset 0, and a's are to be copied
- * too. Gives one reference; NULL: out of memory. */
+/* Where the bytes of a ++ c go (neither is empty; a: Bytes or a long String): behind a's when they
+ * can be claimed there, like a String; *offset: where a's begin. Otherwise a new blob, *offset 0,
+ * and a's are to be copied too. Gives one reference; NULL: out of memory. */
 StrBlob *nosi_bytes_concat_place(Value a, size_t nc, size_t *offset, size_t *charge,
                                  bool *in_place);
 

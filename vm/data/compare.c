@@ -287,7 +287,7 @@ static bool equal_step(Work *w, Value a, Value b)
         flat_bytes(value_obj(a), &n);
         size_t to = NOS_MIN(n, from + PART);
         w->part = to < n ? to : 0;
-        w->left -= PART / 64;
+        w->left -= PART / 64 * (value_is_kind(a, OBJ_ARRAY) ? 8 : 1);
         if (w->part)
             push(w, a, b);
         return part_equal(value_obj(a), value_obj(b), from, to);
@@ -621,7 +621,14 @@ static uint64_t finish(uint64_t h)
 
 uint64_t nosi_hash(Value v)
 {
+    uint32_t parts;
+    return nosi_hash_counted(v, &parts);
+}
+
+uint64_t nosi_hash_counted(Value v, uint32_t *parts)
+{
     uint64_t h = nosi_hash_seed;
+    *parts = 1;
     if (value_is_small(v)) // the usual keys
         return finish(nosi_hash_mix(h, v.bits));
     if (value_is_string(v))
@@ -629,8 +636,10 @@ uint64_t nosi_hash(Value v)
 
     HashWork w = {.at = w.few, .cap = HASH_FEW};
     hash_push(&w, v);
-    for (int budget = HASH_BUDGET; w.n && budget > 0; budget--) {
+    int budget = HASH_BUDGET;
+    for (; w.n && budget > 0; budget--) {
         Value x = w.at[--w.n];
+        *parts += value_is_map(x) || value_is_set(x) ? HASH_BUDGET / 4 : 0;
         const TypeDesc *t = user_type(x);
         if (t) {
             h = nosi_hash_mix(h, t->id);
@@ -671,6 +680,7 @@ uint64_t nosi_hash(Value v)
             }
         }
     }
+    *parts += (uint32_t)(HASH_BUDGET - budget);
     if (w.at != w.few)
         nosi_free(w.at);
     return finish(h);

@@ -65,6 +65,8 @@ void nosi_comparing_free(Comparing *w);
 /* Hash of any value: equal values hash alike. Values whose type has a user Eq contribute only their
  * type. Depends on nosi_hash_seed. */
 uint64_t nosi_hash(Value v);
+uint64_t nosi_hash_counted(Value v,
+                           uint32_t *parts); // the same; parts looked at, at most some thousands
 extern uint64_t nosi_hash_seed; // set once at start (decision 27), before any value is hashed
 
 NOS_INLINE uint64_t nosi_hash_mix(uint64_t h, uint64_t x)

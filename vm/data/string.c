@@ -351,6 +351,17 @@ StrStatus nosi_string_from_blob(Heap *h, StrBlob *b, size_t n, size_t *bad, Valu
     return status;
 }
 
+bool nosi_string_at_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t chars, size_t charge,
+                         Value *out)
+{
+    if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, charge)) {
+        nosi_blob_unref(b);
+        return false;
+    }
+    *out = long_nogc(h, b, offset, n, chars, charge);
+    return true;
+}
+
 bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out)
 {
     bool ok;

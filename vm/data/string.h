@@ -79,6 +79,9 @@ bool nosi_string_lossy(Heap *h, const char *s, size_t n, Value *out);
 StrStatus nosi_string_from_blob(Heap *h, StrBlob *b, size_t n, size_t *bad, Value *out);
 /* The same for bytes that are known to be valid and to be `chars` code points. */
 bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out);
+/* The n >= 64 bytes at `offset`; `charge`: bytes this handle accounts for. Takes one reference. */
+bool nosi_string_at_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t chars, size_t charge,
+                         Value *out);
 /* Short text into space that is already reserved: at most STRING_MAX_WORDS words. n <=
  * STRING_SHORT_MAX. */
 Value nosi_string_short_nogc(Heap *h, const char *s, size_t n);

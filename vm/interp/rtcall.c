@@ -1,6 +1,7 @@
 /* rtcall.c -- the slow paths: what instructions do when the fast path does not fit. See
  * rtcalls.def. */
 #include "vm/interp/rtcall.h"
+#include "vm/interp/longbytes.h"
 #include "vm/interp/longlist.h"
 
 #include <math.h>
@@ -154,6 +155,55 @@ static void charge_copy(Proc *p, size_t n, size_t all)
     p->budget -= (int32_t)NOS_MIN((n < all / 4 ? n : all) / 256, (size_t)1 << 20);
 }
 
+enum { CONCAT_MAX = 1 << 18 }; // bytes that are copied in one piece
+
+typedef struct ConcatOp {
+    ByteOp bytes; // root[0], root[1]: the operands
+    size_t offset, n, chars, charge;
+} ConcatOp;
+
+static Value concat_done(Proc *p, ByteOp *op)
+{
+    ConcatOp *o = (ConcatOp *)op;
+    Value out;
+    StrBlob *b = op->blob;
+    op->blob = NULL;
+    return nosi_string_at_blob(&p->heap, b, o->offset, o->n, o->chars, o->charge, &out)
+               ? out
+               : nosi_out_of_memory(p);
+}
+
+/* What nosi_string_concat does, in steps. */
+static Value concat_long(Proc *p, Value a, Value b)
+{
+    const char *x, *y;
+    size_t nx, ny;
+    bool in_place = false;
+    nosi_string_view(a, &x, &nx);
+    nosi_string_view(b, &y, &ny);
+    if (nx == 0 || ny == 0)
+        return nx ? a : b;
+    ConcatOp o = {.bytes = {.op.root = {a, b}, .done = concat_done},
+                  .n = nx + ny,
+                  .chars = nosi_string_length(a) + nosi_string_length(b)};
+    if (value_is_kind(a, OBJ_LSTRING)) {
+        o.bytes.blob = nosi_bytes_concat_place(a, ny, &o.offset, &o.charge, &in_place);
+    } else {
+        o.bytes.blob = nosi_blob_new(nx + ny);
+        o.charge = nx + ny;
+        if (o.bytes.blob)
+            atomic_store_explicit(&o.bytes.blob->used, nx + ny, memory_order_relaxed);
+    }
+    if (!o.bytes.blob)
+        return nosi_out_of_memory(p);
+    o.bytes.part[0].s = x;
+    o.bytes.part[0].n = in_place ? 0 : nx;
+    o.bytes.part[1].s = y;
+    o.bytes.part[1].n = ny;
+    o.bytes.to = o.bytes.blob->bytes + (in_place ? o.offset + nx : 0);
+    return nosi_long_bytes(p, &o.bytes, sizeof o);
+}
+
 Value nosi_rt_concat(Proc *p, Value a, Value b)
 {
     Value out;
@@ -166,6 +216,8 @@ Value nosi_rt_concat(Proc *p, Value a, Value b)
     if (!value_is_string(b))
         return nosi_type_error(p, "String", b);
     size_t n = nosi_string_byte_length(b);
+    if (NOS_UNLIKELY(nosi_string_byte_length(a) + n > CONCAT_MAX))
+        return concat_long(p, a, b);
     if (!nosi_string_concat(&p->heap, a, b, &out))
         return nosi_out_of_memory(p);
     charge_copy(p, n, nosi_string_byte_length(out));

@@ -3,8 +3,10 @@
 #define NOSI_LONGBYTES_H
 
 #include "sched/long.h"
-#include "vm/builtins/bi.h"
 #include "vm/heap/blob.h"
+
+/* Bytes that take about as long as `elements` list cells; the slice pays for them. */
+enum { LONG_BYTES = 4 };
 
 /* Does something with part[0] and then part[1], about 16 KiB between two looks at the budget:
  *
@@ -31,6 +33,7 @@ struct ByteOp {
     char *memory;  // owned, until `done` takes it
     Value (*done)(Proc *p, ByteOp *o);
 };
-Value bi_long_bytes(Proc *p, ByteOp *o);
+/* `size`: of the struct that begins with o. */
+Value nosi_long_bytes(Proc *p, ByteOp *o, size_t size);
 
 #endif

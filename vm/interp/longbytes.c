@@ -1,7 +1,7 @@
 /* longbytes.c -- see longbytes.h. */
-#include "vm/builtins/longbytes.h"
+#include "vm/interp/longbytes.h"
 
-#include "vm/builtins/longtext.h"
+#include "vm/util/alloc.h"
 #include "vm/util/utf8.h"
 
 static void bytes_drop(LongOp *op)
@@ -54,9 +54,9 @@ static Value bytes_step(Proc *p, LongOp *op)
     return o->done(p, o);
 }
 
-Value bi_long_bytes(Proc *p, ByteOp *o)
+Value nosi_long_bytes(Proc *p, ByteOp *o, size_t size)
 {
     o->op.step = bytes_step;
     o->op.drop = bytes_drop;
-    return nosi_long_run(p, &o->op, sizeof *o);
+    return nosi_long_run(p, &o->op, size);
 }
