@@ -28,32 +28,17 @@ static void list_functions(int max)
         CHECK(nosi_list_range(h, 5, 5 + n, &l));
         check_list(l, a, (size_t)n);
         CHECK_EQ(nosi_list_length(h, NULL, l), n);
-        CHECK(nosi_list_append(h, l, l, &r));
-        check_list(r, a, (size_t)(2 * n));
-        CHECK(nosi_list_take(h, r, n, &r));
-        check_list(r, a, (size_t)n);
-        CHECK(nosi_list_take(h, r, -3, &r));
-        CHECK(value_is_nil(r));
         CHECK(nosi_list_reverse(h, l, &r));
         CHECK(nosi_list_append_reversed(h, r, l, &r));
         check_list(r, a, (size_t)(2 * n));
-        if (n) {
-            a[n / 2] = -1;
-            CHECK(nosi_list_set(h, l, (size_t)(n / 2), value_small(-1), &r));
-            check_list(r, a, (size_t)n);
-        }
         Value *items = nosi_alloc((size_t)(n + 1) * sizeof *items);
-        CHECK_EQ(nosi_list_to_array(r, items, (size_t)n), n ? n : 0);
+        CHECK_EQ(nosi_list_to_array(r, items, (size_t)n), n);
         if (n) {
             ROOT_ARRAY(h, items, (size_t)n);
             CHECK(nosi_list_from_array(h, items, (size_t)n, VALUE_NIL, &r));
             UNROOT(h);
             check_list(r, a, (size_t)n);
         }
-        CHECK(nosi_list_drop(l, (size_t)n, &r) && value_is_nil(r));
-        CHECK(!nosi_list_drop(l, (size_t)n + 1, &r));
-        CHECK(nosi_list_replicate(h, n, value_small(7), &r));
-        CHECK_EQ(nosi_list_length(h, NULL, r), n);
         nosi_free(items);
         nosi_free(a);
     }

@@ -219,35 +219,6 @@ TEST(invalid_text_is_refused_or_repaired)
     nosi_heap_free(h);
 }
 
-TEST(split_and_chars)
-{
-    nosi_heap_init(h, NULL, NULL);
-    for (int stress = 0; stress < 2; stress++) {
-        nosi_gc_stress = stress;
-        Value s = VALUE_UNIT, d = VALUE_UNIT, l = VALUE_UNIT;
-        ROOT(h, s);
-        ROOT(h, d);
-        ROOT(h, l);
-        s = str("a,,b\xC3\xA9,");
-        d = str(",");
-        CHECK(nosi_string_split(h, s, d, &l));
-        const char *want[] = {"a", "", "b\xC3\xA9", ""};
-        int i = 0;
-        for (Value x = l; value_is_cons(x); x = value_tail(x), i++)
-            CHECK(nosi_string_equal_bytes(value_head(x), want[i], strlen(want[i])));
-        CHECK_EQ(i, 4);
-        CHECK(nosi_string_to_chars(h, s, &l));
-        CHECK_EQ(nosi_list_length(h, NULL, l), 6);
-        CHECK(nosi_string_to_strings(h, s, &l));
-        CHECK(nosi_list_nth(h, NULL, l, 4, &d) && nosi_string_equal_bytes(d, "\xC3\xA9", 2));
-        CHECK(nosi_string_at(h, s, 4, &d) && nosi_string_equal_bytes(d, "\xC3\xA9", 2));
-        UNROOT(h);
-        UNROOT(h);
-        UNROOT(h);
-    }
-    nosi_heap_free(h);
-}
-
 TEST(buffers_and_bytes)
 {
     nosi_heap_init(h, NULL, NULL);
@@ -257,8 +228,7 @@ TEST(buffers_and_bytes)
     ROOT(h, w);
     CHECK(nosi_buffer_new(h, &b));
     for (int i = 0; i < 1000; i++) {
-        v = str("abc");
-        CHECK(nosi_buffer_append_string(h, b, v));
+        CHECK(nosi_buffer_append(h, b, "abc", 3));
         if (i % 100 == 0)
             nosi_heap_collect(h, i % 200 == 0);
     }

@@ -58,14 +58,6 @@ bool nosi_buffer_append(Heap *h, Value b, const char *s, size_t n)
     return true;
 }
 
-bool nosi_buffer_append_string(Heap *h, Value b, Value s)
-{
-    const char *p;
-    size_t n;
-    nosi_string_view(s, &p, &n);
-    return nosi_buffer_append(h, b, p, n);
-}
-
 void nosi_buffer_view(Value b, const char **bytes, size_t *n)
 {
     const Object *o = value_obj(b);

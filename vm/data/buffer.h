@@ -11,8 +11,7 @@ NOS_INLINE bool value_is_buffer(Value v)
 }
 bool nosi_buffer_new(Heap *h, Value *out); // may collect
 bool nosi_buffer_append(Heap *h, Value b, const char *s,
-                        size_t n);                         // s may lie in the heap. Never collects
-bool nosi_buffer_append_string(Heap *h, Value b, Value s); // never collects
+                        size_t n); // s may lie in the heap. Never collects
 /* Appending in pieces: is there room for n bytes more, or *memory, of *cap bytes, given for the old
  * contents and the new? Whoever has copied calls nosi_buffer_extend (takes memory, NULL: written at
  * nosi_buffer_end); `len`: bytes in all. False: out of memory. Never collect. */

@@ -103,16 +103,6 @@ bool nosi_list_nth(Heap *h, ListCursor *c, Value list, int64_t index, Value *out
     return true;
 }
 
-bool nosi_list_drop(Value list, size_t index, Value *out)
-{
-    while (index && value_is_cons(list)) {
-        list = value_tail(list);
-        index--;
-    }
-    *out = list;
-    return index == 0;
-}
-
 /* ---- building
  * ------------------------------------------------------------------------------------------------
  */
@@ -153,80 +143,6 @@ bool nosi_list_from_array(Heap *h, const Value *items, size_t n, Value tail, Val
     return ok;
 }
 
-/* Appends copies of at most `limit` elements of `from` to the list being built. *from ends up
- * behind them. All three are roots. */
-static bool copy_cells(Heap *h, Value *from, uint64_t limit, Value *list, Value *last)
-{
-    while (limit && value_is_cons(*from)) {
-        if (!nosi_heap_reserve(h, CHUNK * CONS_WORDS))
-            return false;
-        Value x = *from;
-        for (int i = 0; i < CHUNK && limit && value_is_cons(x); i++, limit--) {
-            nosi_list_push_nogc(h, list, last, value_head(x));
-            x = value_tail(x);
-        }
-        *from = x;
-    }
-    return true;
-}
-
-bool nosi_list_append(Heap *h, Value a, Value b, Value *out)
-{
-    Value list = VALUE_NIL, last = VALUE_NIL;
-    if (!value_is_cons(a) || value_is_nil(b)) {
-        *out = value_is_cons(a) ? a : b;
-        return true;
-    }
-    ROOT(h, a);
-    ROOT(h, b);
-    ROOT(h, list);
-    ROOT(h, last);
-    bool ok = copy_cells(h, &a, UINT64_MAX, &list, &last);
-    if (ok)
-        nosi_heap_write(h, &value_cell(last)[1], b);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-bool nosi_list_take(Heap *h, Value a, int64_t n, Value *out)
-{
-    Value list = VALUE_NIL, last = VALUE_NIL;
-    ROOT(h, a);
-    ROOT(h, list);
-    ROOT(h, last);
-    bool ok = copy_cells(h, &a, n < 0 ? 0 : (uint64_t)n, &list, &last);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-bool nosi_list_set(Heap *h, Value a, size_t index, Value v, Value *out)
-{
-    Value list = VALUE_NIL, last = VALUE_NIL;
-    ROOT(h, a);
-    ROOT(h, v);
-    ROOT(h, list);
-    ROOT(h, last);
-    bool ok = copy_cells(h, &a, index, &list, &last) && nosi_heap_reserve(h, CONS_WORDS);
-    NOS_CHECK(!ok || value_is_cons(a));
-    if (ok && value_is_cons(a)) {
-        nosi_list_push_nogc(h, &list, &last, v);
-        nosi_heap_write(h, &value_cell(last)[1], value_tail(a));
-    }
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
 bool nosi_list_append_reversed(Heap *h, Value a, Value b, Value *out)
 {
     bool ok = true;
@@ -258,21 +174,6 @@ bool nosi_list_range(Heap *h, int64_t from, int64_t to, Value *out)
             Value x = nosi_int_nogc(h, --to);
             list = nosi_cons_nogc(h, x, list);
         }
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-bool nosi_list_replicate(Heap *h, int64_t n, Value v, Value *out)
-{
-    Value list = VALUE_NIL;
-    bool ok = true;
-    ROOT(h, v);
-    ROOT(h, list);
-    while (n > 0 && (ok = nosi_heap_reserve(h, CHUNK * CONS_WORDS)))
-        for (int i = 0; i < CHUNK && n > 0; i++, n--)
-            list = nosi_cons_nogc(h, v, list);
-    UNROOT(h);
     UNROOT(h);
     *out = list;
     return ok;

@@ -37,22 +37,13 @@ void nosi_list_note_length(Heap *h, ListCursor *c, Value list, size_t n);
 /* The cell nearest to `index` from which to walk on, and its position. */
 size_t nosi_list_nearest(Heap *h, ListCursor *c, Value list, size_t index, Value *cell);
 void nosi_list_note_position(Heap *h, ListCursor *c, Value list, size_t index, Value cell);
-/* The cell at `index` (the suffix of the list that starts there); [] when index is the length;
- * false beyond. */
-bool nosi_list_drop(Value list, size_t index, Value *out);
-
 /* List of items[0..n) followed by `tail`; items must be roots (registers, ROOT_ARRAY). */
 bool nosi_list_from_array(Heap *h, const Value *items, size_t n, Value tail, Value *out);
 /* The same in reserved space: n * CONS_WORDS words. */
 Value nosi_list_from_array_nogc(Heap *h, const Value *items, size_t n, Value tail);
-bool nosi_list_append(Heap *h, Value a, Value b, Value *out); // a ++ b, shares b
 bool nosi_list_reverse(Heap *h, Value list, Value *out);
 bool nosi_list_append_reversed(Heap *h, Value a, Value b, Value *out); // reverse(a) ++ b
-bool nosi_list_take(Heap *h, Value list, int64_t n, Value *out);       // n clamped to 0..length
-bool nosi_list_set(Heap *h, Value list, size_t index, Value v,
-                   Value *out); // index < length; shares the rest
-bool nosi_list_range(Heap *h, int64_t from, int64_t to, Value *out); // from, ..., to - 1
-bool nosi_list_replicate(Heap *h, int64_t n, Value v, Value *out);   // n <= 0: []
+bool nosi_list_range(Heap *h, int64_t from, int64_t to, Value *out);   // from, ..., to - 1
 /* Copies the elements into out[0..n) (C memory): at most n; returns how many there were to copy.
  * Never collects. */
 size_t nosi_list_to_array(Value list, Value *out, size_t n);

@@ -393,22 +393,19 @@ static char *put(char *to, Value s)
 }
 
 /* a, then parts (roots), then extra C bytes. */
-static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, const char *extra,
-                   size_t n_extra, Value *out)
+static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, Value *out)
 {
-    size_t na = nosi_string_byte_length(a), added = n_extra, chars = nosi_string_length(a);
+    size_t na = nosi_string_byte_length(a), added = 0, chars = nosi_string_length(a);
     for (size_t i = 0; i < n_parts; i++) {
         added += nosi_string_byte_length(parts[i]);
         chars += nosi_string_length(parts[i]);
     }
-    if (n_extra)
-        chars += nosi_utf8_count(extra, n_extra);
     if (added == 0) {
         *out = a;
         return true;
     }
     size_t total = na + added;
-    if (na == 0 && n_extra == 0 && n_parts == 1) {
+    if (na == 0 && n_parts == 1) {
         *out = parts[0];
         return true;
     }
@@ -424,8 +421,6 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, const c
         char *p = put(short_nogc(h, total, chars, &v), a);
         for (size_t i = 0; i < n_parts; i++)
             p = put(p, parts[i]);
-        if (n_extra)
-            memcpy(p, extra, n_extra);
         *out = v;
         return true;
     }
@@ -457,8 +452,6 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, const c
     }
     for (size_t i = 0; i < n_parts; i++)
         p = put(p, parts[i]);
-    if (n_extra)
-        memcpy(p, extra, n_extra);
     *out = long_nogc(h, b, offset, total, chars, charge);
     return true;
 }
@@ -466,7 +459,7 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, const c
 bool nosi_string_concat(Heap *h, Value a, Value b, Value *out)
 {
     ROOT(h, b);
-    bool ok = append(h, a, &b, 1, NULL, 0, out);
+    bool ok = append(h, a, &b, 1, out);
     UNROOT(h);
     return ok;
 }
@@ -475,12 +468,7 @@ bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out)
 {
     if (n == 0)
         return nosi_string_new(h, "", 0, out);
-    return append(h, parts[0], parts + 1, n - 1, NULL, 0, out);
-}
-
-bool nosi_string_append_bytes(Heap *h, Value a, const char *s, size_t n, Value *out)
-{
-    return append(h, a, NULL, 0, s, n, out);
+    return append(h, parts[0], parts + 1, n - 1, out);
 }
 
 /* ---- parts
@@ -545,69 +533,4 @@ bool nosi_string_at(Heap *h, Value s, size_t index, Value *out)
         return false;
     *out = nosi_string_of_char_nogc(h, c);
     return true;
-}
-
-static bool explode(Heap *h, Value s, bool strings, Value *out)
-{
-    enum { CHUNK = 512 };
-    Value list = VALUE_NIL, last = VALUE_NIL;
-    size_t at = 0, n = nosi_string_byte_length(s);
-    bool ok = true;
-
-    ROOT(h, s);
-    ROOT(h, list);
-    ROOT(h, last);
-    while (at < n && (ok = nosi_heap_reserve(h, CHUNK * (CONS_WORDS + STRING_ONE_WORDS)))) {
-        const char *p = view(s, &n);
-        for (int i = 0; i < CHUNK && at < n; i++) {
-            uint32_t c = 0;
-            at += (size_t)nosi_utf8_decode(p + at, p + n, &c);
-            nosi_list_push_nogc(h, &list, &last,
-                                strings ? nosi_string_of_char_nogc(h, c) : value_char(c));
-        }
-    }
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
-}
-
-bool nosi_string_to_chars(Heap *h, Value s, Value *out)
-{
-    return explode(h, s, false, out);
-}
-
-bool nosi_string_to_strings(Heap *h, Value s, Value *out)
-{
-    return explode(h, s, true, out);
-}
-
-bool nosi_string_split(Heap *h, Value s, Value delimiter, Value *out)
-{
-    Value list = VALUE_NIL, last = VALUE_NIL, piece = VALUE_UNIT;
-    size_t from = 0, m = nosi_string_byte_length(delimiter);
-    bool ok = true;
-
-    NOS_CHECK(m > 0);
-    ROOT(h, s);
-    ROOT(h, delimiter);
-    ROOT(h, list);
-    ROOT(h, last);
-    ROOT(h, piece);
-    for (int64_t at = 0; ok && at >= 0;) {
-        at = nosi_string_find(s, delimiter, from);
-        size_t to = at < 0 ? nosi_string_byte_length(s) : (size_t)at;
-        ok = nosi_string_slice(h, s, from, to, &piece) && nosi_heap_reserve(h, CONS_WORDS);
-        if (ok)
-            nosi_list_push_nogc(h, &list, &last, piece);
-        from = to + m;
-    }
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    UNROOT(h);
-    *out = list;
-    return ok;
 }

@@ -93,8 +93,6 @@ Value nosi_string_of_char_nogc(Heap *h, uint32_t c);
 bool nosi_string_concat(Heap *h, Value a, Value b, Value *out);
 /* All of parts[0..n), which must be roots (registers, ROOT_ARRAY) and all Strings; one pass. */
 bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out);
-/* a ++ C bytes (not in the heap). */
-bool nosi_string_append_bytes(Heap *h, Value a, const char *s, size_t n, Value *out);
 /* Bytes [from, to) of s; both are code-point boundaries. O(1) for long results (shares), short ones
  * are copied. */
 bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out);
@@ -102,10 +100,5 @@ bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out);
 bool nosi_string_substring(Heap *h, Value s, int64_t a, int64_t b, Value *out);
 /* One-character String at index (the caller has checked the range: index < length). */
 bool nosi_string_at(Heap *h, Value s, size_t index, Value *out);
-/* List of Chars / of one-character Strings. */
-bool nosi_string_to_chars(Heap *h, Value s, Value *out);
-bool nosi_string_to_strings(Heap *h, Value s, Value *out);
-/* Pieces between occurrences of a non-empty delimiter: list of Strings. */
-bool nosi_string_split(Heap *h, Value s, Value delimiter, Value *out);
 
 #endif
