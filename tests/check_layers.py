@@ -19,7 +19,7 @@ ALLOW = {
 }
 # Third-party headers live behind one directory each.
 PRIVATE = {"mir.h": "jit", "mir-gen.h": "jit", "uv.h": "io", "curl/curl.h": "io",
-           "libpq-fe.h": "io", "mimalloc.h": "vm/util"}
+           "libpq-fe.h": "io", "llhttp.h": "io", "openssl/ssl.h": "io", "openssl/err.h": "io", "zlib.h": "io", "mimalloc.h": "vm/util"}
 
 
 def owner(path):

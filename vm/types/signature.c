@@ -92,7 +92,8 @@ static Type *named(Sig *g, Name name)
 static Type *sig_type(Sig *g)
 {
     Infer *st = g->st;
-    Type *items[8];
+    enum { MAX_ITEMS = 16 };
+    Type *items[MAX_ITEMS];
     uint32_t n = 0;
     bool is_params = false;
     Type *t = NULL;
@@ -100,8 +101,10 @@ static Type *sig_type(Sig *g)
         if (!eat(g, ")")) {
             do {
                 Type *item = sig_type(g);
-                if (n < NOS_COUNT(items))
+                if (n < MAX_ITEMS)
                     items[n++] = item;
+                else
+                    g->failed = true;
             } while (eat(g, ","));
             g->failed |= !eat(g, ")");
         }
