@@ -68,6 +68,7 @@ typedef enum HandleKind {
     HANDLE_PROCESS,
     HANDLE_SOCKET,
     HANDLE_LISTENER,
+    HANDLE_HTTP_SERVER,
     HANDLE_DATAGRAM,
     HANDLE_DATABASE
 } HandleKind;

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/http_server.h"
 #include "io/loop_internal.h"
 #include "sched/poll.h"
 #include "vm/util/alloc.h"
@@ -376,7 +377,12 @@ static void process_exit(Proc *p)
         if (!nosi_loop_post(op->loop, &op->cancelling))
             release_op(op, 1); // ended long ago, or never started
     }
-    nosi_resources_process_exit(p);
+    if (p->extra && p->extra->http_held)
+        nosi_http_process_exit(p);
+    // What main has opened stays open until everything ends: closing it now would fail the
+    // processes that use it, in their last moment. So does what a line of the REPL has opened.
+    if (!p->call)
+        nosi_resources_process_exit(p);
 }
 
 /* ---- the scheduler's side ---------------------------------------------------------------------
@@ -591,5 +597,6 @@ void nosi_io_init(void)
     static const SchedPoller poller = {open_loop, poll_loop, interrupt_loop, close_loop};
     nosi_sched_poller = &poller;
     nosi_io_process_exit = process_exit;
+    nosi_http_process_starts = nosi_http_process_spawn;
     raise_descriptor_limit();
 }

@@ -101,6 +101,7 @@ typedef struct ProcExtra {
     ListCursor cursor;     // vm/data/list.h (decision 30)
     uint64_t random;       // state of Random.*: 0 = not seeded yet (vm/builtins/bi_random.c)
     struct IoOp *io_op;    // what it waits for, or NULL (io/loop.h)
+    void *http_held;       // HTTP requests it is to answer, or NULL (io/http_server.c)
     bool io_owner;         // it has opened something (io/resource.h)
 } ProcExtra;
 

@@ -160,6 +160,8 @@ void nosi_io_end(Sched *s);
 /* Called when a process ends, by the worker, when nobody finds it any more and before its memory
  * goes: io/ cancels what it waits for and closes what it owns. */
 extern void (*nosi_io_process_exit)(Proc *p);
+/* Called when a process with ProcExtra.http_held starts another, before that runs. */
+extern void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
 
 /* ---- receive (receive.c; used by the interpreter and the JIT)
  * ---------------------------------------------------- */

@@ -6,6 +6,7 @@
 enum { FIRST_STACK = 16, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
 
 void (*nosi_io_process_exit)(Proc *p);
+void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
 
 /* ---- roots
  * ---------------------------------------------------------------------------------------------------
@@ -204,6 +205,8 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
         pair->word[1] = VALUE_IMM(IMM_REF, ref).bits;
         result = value_object(pair);
     }
+    if (parent->extra && parent->extra->http_held)
+        nosi_http_process_starts(parent, p, closure);
     nosi_pid_add(s, p);
     nosi_runq_push(s, p); // p may be gone from here on
     return result;

@@ -2,6 +2,7 @@
  * and the small grammars hold what RFC 9110 says. (tests/io/malformed.py has the refusals.) */
 #include <zlib.h>
 
+#include "io/http_client.h"
 #include "io/http_proto.h"
 #include "test.h"
 
@@ -347,4 +348,10 @@ TEST(status_lines)
     for (int s = 100; s < 1000; s++)
         CHECK_LT((int64_t)nosi_http_status_line(s, line), HTTP_STATUS_LINE);
     CHECK(nosi_http_no_body(204) && nosi_http_no_body(304) && !nosi_http_no_body(200));
+}
+
+/* A client that resolves names on a worker would stop every process on it. */
+TEST(names_are_resolved_elsewhere)
+{
+    CHECK(nosi_http_client_async_dns());
 }

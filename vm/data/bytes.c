@@ -1,6 +1,8 @@
 /* bytes.c -- see bytes.h. */
 #include "vm/data/bytes.h"
 
+#include "vm/data/list.h"
+
 #include "vm/data/string.h"
 
 void nosi_bytes_view(Value v, const uint8_t **bytes, size_t *n)
@@ -53,6 +55,26 @@ bool nosi_bytes_new(Heap *h, const void *bytes, size_t n, Value *out)
 {
     StrBlob *b = nosi_blob_from_bytes(bytes, n);
     return b && nosi_bytes_from_blob(h, b, n, out);
+}
+
+bool nosi_bytes_from_list(Heap *h, Value list, Value *out, bool *ok)
+{
+    size_t n = nosi_list_length(h, NULL, list);
+    StrBlob *b = nosi_blob_new(n);
+    *ok = true;
+    if (!b)
+        return false;
+    for (size_t i = 0; i < n; i++, list = value_tail(list)) {
+        Value x = value_head(list);
+        if (!value_is_small(x) || value_small_int(x) < 0 || value_small_int(x) > 255) {
+            nosi_blob_unref(b);
+            *ok = false;
+            return true;
+        }
+        b->bytes[i] = (char)value_small_int(x);
+    }
+    atomic_store_explicit(&b->used, n, memory_order_relaxed);
+    return nosi_bytes_from_blob(h, b, n, out);
 }
 
 bool nosi_bytes_from_string(Heap *h, Value s, Value *out)

@@ -22,6 +22,8 @@ bool nosi_bytes_from_blob(Heap *h, StrBlob *b, size_t n,
 /* The n bytes at `offset`; `charge`: bytes this handle accounts for. Takes one reference likewise.
  */
 bool nosi_bytes_of_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t charge, Value *out);
+/* In one piece; *ok false: an element is no Int from 0 to 255, nothing was made. */
+bool nosi_bytes_from_list(Heap *h, Value list, Value *out, bool *ok);
 bool nosi_bytes_from_string(Heap *h, Value s, Value *out); // shares the blob of a long string
 bool nosi_bytes_slice(Heap *h, Value b, int64_t from, int64_t to, Value *out); // clamped; shares
 /* Where the bytes of a ++ c go (neither is empty; a: Bytes or a long String): behind a's when they

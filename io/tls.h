@@ -1,0 +1,28 @@
+/* tls.h -- TLS over bytes: OpenSSL with memory in place of a socket. The owner moves the bytes. */
+#ifndef NOSI_TLS_H
+#define NOSI_TLS_H
+
+#include "vm/util/strbuf.h"
+
+typedef struct TlsContext TlsContext; // certificate, key, settings; shared
+typedef struct Tls Tls;               // one connection
+
+/* For a server, with files in PEM format (the certificate file may hold the chain). ALPN: http/1.1.
+ * NULL: *why (owned) says what is wrong. */
+TlsContext *nosi_tls_server(const char *certificate, const char *key, char **why);
+void nosi_tls_context_free(TlsContext *c); // NULL is fine; connections keep what they need
+
+Tls *nosi_tls_accept(TlsContext *c); // gives
+void nosi_tls_free(Tls *t);
+
+typedef enum TlsStatus { TLS_OK, TLS_END, TLS_FAILED } TlsStatus;
+/* Bytes from the network. Readable text is appended to *plain; what must be sent is left for
+ * nosi_tls_take. */
+TlsStatus nosi_tls_feed(Tls *t, const char *s, size_t n, StrBuf *plain);
+/* Encrypts; false: the connection has failed. */
+bool nosi_tls_write(Tls *t, const char *s, size_t n);
+void nosi_tls_close(Tls *t);             // says good-bye
+void nosi_tls_take(Tls *t, StrBuf *out); // appends what must be sent
+bool nosi_tls_ready(const Tls *t);       // the handshake is over
+
+#endif
