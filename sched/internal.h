@@ -72,6 +72,7 @@ struct Sched {
     _Atomic(uint32_t) n_started, n_sleeping, n_searching;
     _Atomic(bool) stop;
     _Atomic(uint64_t) next_serial, next_ref;
+    _Atomic(uint64_t) n_procs; // alive; counted only when options.max_processes is set
     _Atomic(int64_t) io_pending;
     _Atomic(uint64_t) logical_ns; // clock of a seeded run
     RunQ inject;

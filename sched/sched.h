@@ -28,9 +28,10 @@ RunSlice(Proc *p, int32_t budget); // vm/interp's nosi_run_slice; the scheduler 
 
 typedef struct SchedOptions {
     RunSlice *run_slice;
-    uint32_t n_workers;    // 0 = one per core
-    uint32_t max_depth;    // frames per process; 0 = DEFAULT_MAX_DEPTH
-    size_t max_heap_words; // per process; 0 = no limit
+    uint32_t n_workers;     // 0 = one per core
+    uint32_t max_depth;     // frames per process; 0 = DEFAULT_MAX_DEPTH
+    size_t max_heap_words;  // per process; 0 = no limit
+    uint64_t max_processes; // alive at a time, the first one included; 0 = no limit
     uint64_t seed; // != 0: one worker, seeded choice of processes and slice lengths, logical clock.
                    // 0: NOS_SCHED_SEED
     bool crash_aborts;  // --on-crash=abort: the first crash ends every waiting nosi_sched_call with

@@ -1,4 +1,6 @@
 /* spawn.c -- making processes, sending to them, and their end. */
+#include <inttypes.h>
+
 #include "sched/internal.h"
 #include "vm/data/list.h"
 #include "vm/data/string.h"
@@ -178,6 +180,22 @@ static void start_closure(Proc *p, Value closure)
         closure; // arity errors, natives, not a function at all: found out there
 }
 
+/* Room for one more process under --max-processes. Without a limit nothing is counted: that would
+ * be one cache line for all workers to write at each spawn and exit. */
+static bool take_place(Sched *s)
+{
+    if (NOS_LIKELY(!s->options.max_processes))
+        return true;
+    // Relaxed: only the number matters. Not add and take back: another spawn could see that sum
+    // and be refused although there is room.
+    uint64_t n = atomic_load_explicit(&s->n_procs, memory_order_relaxed);
+    while (n < s->options.max_processes)
+        if (atomic_compare_exchange_weak_explicit(&s->n_procs, &n, n + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
 Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
 {
     Sched *s = parent->sched;
@@ -191,6 +209,9 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
         if (!ok)
             return VALUE_THROWN;
     }
+    if (!take_place(s))
+        return nosi_throw_kind(parent, "ProcessLimit", "more than %" PRIu64 " processes",
+                               s->options.max_processes);
     Proc *p = nosi_proc_new(s, parent->serial);
     if (value_is_pointer(closure))
         closure = nosi_heap_adopt(&p->heap, nosi_heap_export(h, closure));
@@ -312,6 +333,9 @@ void nosi_proc_exit(Proc *p)
     if (nosi_call_is_last(s, p))
         nosi_call_complete(s, p);
     nosi_pid_remove(s, p);
+    // Before anybody learns of the end, so that a watcher can spawn the successor at once.
+    if (s->options.max_processes)
+        atomic_fetch_sub_explicit(&s->n_procs, 1, memory_order_relaxed);
     // Nobody finds it any more, and whoever had found it has left the shard's lock.
     atomic_store_explicit(&p->state, PROC_EXITED, memory_order_relaxed);
     // After that, so that nobody gives it anything any more.

@@ -878,6 +878,8 @@ static Outcome call(Sched *s, FuncCell *func, bool take_sigint, bool last)
     c.next = s->calls;
     s->calls = &c;
     pthread_mutex_unlock(&s->call_mutex);
+    if (s->options.max_processes) // counts, but is never refused
+        atomic_fetch_add_explicit(&s->n_procs, 1, memory_order_relaxed);
     nosi_pid_add(s, p);
     nosi_runq_push(s, p);
     nosi_io_end(s);

@@ -158,6 +158,9 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
     case OPT_MAX_HEAP:
         cli->vm.max_heap_bytes = number_argument(name, value, true, 1, 1ull << 48);
         break;
+    case OPT_MAX_PROCESSES:
+        cli->vm.max_processes = number_argument(name, value, false, 1, 1ull << 48);
+        break;
     case OPT_SEED:
         cli->vm.seed = number_argument(name, value, false, 0, UINT64_MAX);
         cli->vm.has_seed = true;

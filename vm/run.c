@@ -68,6 +68,7 @@ void nosi_run_init(Vm *vm)
         .n_workers = vm->options.threads,
         .max_depth = vm->options.max_depth,
         .max_heap_words = vm->options.max_heap_bytes / sizeof(Value),
+        .max_processes = vm->options.max_processes,
         .seed = replay,
         .crash_aborts = vm->options.crash_aborts,
     };

@@ -159,7 +159,7 @@ CASES = {
                  ("--threads", " 2"), ("--threads", "+2"), ("--seed", "0x10"), ("--seed", ""), ("--max-depth", "1e3"),
                  ("--max-heap", "12Q"), ("--max-heap", "1MB"), ("--max-heap", "99999999999999999999"),
                  ("--max-heap", "M")]},
-    **{f"zero {o}": usage(o, "0", "hello.nos", err=f"{o}: at least 1") for o in ["--threads", "--max-depth", "--max-heap"]},
+    **{f"zero {o}": usage(o, "0", "hello.nos", err=f"{o}: at least 1") for o in ["--threads", "--max-depth", "--max-heap", "--max-processes"]},
     "bad NOS_SEED": Is("hello.nos", env={"NOS_SEED": "abc"}, status=2, has_err="not a valid number: 'abc'"),
     "bad --on-crash": usage("--on-crash=maybe", "hello.nos", err="`report` or `abort`, not 'maybe'"),
     "program arguments": Is("args.nos", "--help", "-x", "--threads", "0", "--", "", "é",
