@@ -42,14 +42,16 @@ struct Worker {
     uint32_t tick;          // slices run
     uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
-    bool searching; // counted in Sched.n_searching
-    void *loop;     // of the poller; fixed once the worker runs, or NULL
+    uint64_t trimmed_serial; // next_serial when it last gave memory back
+    bool searching;          // counted in Sched.n_searching
+    void *loop;              // of the poller; fixed once the worker runs, or NULL
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
     /* idle_mutex */
     bool asleep; // in its loop; also read by its own thread
     bool rung;   // told to get up
+    bool retired;
     /* any thread */
     Deque q;
     _Alignas(64) Timers timers;

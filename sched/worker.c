@@ -36,7 +36,8 @@ static void interrupt_sleepers_locked(Sched *s, bool all)
 {
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++)
-        if (s->workers[i]->asleep && s->workers[i]->loop && !s->workers[i]->rung) {
+        if (s->workers[i]->asleep && s->workers[i]->loop && !s->workers[i]->rung &&
+            (all || !s->workers[i]->retired)) {
             s->workers[i]->rung = true;
             nosi_sched_poller->interrupt(s->workers[i]->loop);
             if (!all)
@@ -397,11 +398,24 @@ static void set_searching(Worker *w, bool on)
         atomic_fetch_sub_explicit(&w->sched->n_searching, 1, memory_order_relaxed);
 }
 
+/* There is time now: after many processes, which may have ended, memory goes back. */
+static void trim(Worker *w)
+{
+    enum { MANY = 20000 };
+    uint64_t serial = atomic_load_explicit(&w->sched->next_serial, memory_order_relaxed);
+    if (serial - w->trimmed_serial < MANY)
+        return;
+    w->trimmed_serial = serial;
+    nosi_alloc_trim();
+}
+
 /* Sleeps until there may be work. Returns as a searching worker. */
 static void sleep_worker(Worker *w)
 {
     Sched *s = w->sched;
     bool counted = true; // in n_sleeping
+
+    trim(w);
 
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);
@@ -466,28 +480,46 @@ static bool is_retired(const Worker *w)
     return w->index >= n_workers(w->sched); // never true of the first
 }
 
-/* Hands on what it has and waits until the limit is raised. Returns as a searching worker. */
+/* What a retired worker has goes where every worker looks now and then: what is in the queue of a
+ * worker is only found by those that have nothing to do. */
+static void hand_on(Worker *w)
+{
+    Proc *p = w->next;
+    w->next = NULL;
+    for (; p || (p = nosi_deque_take(&w->q)); p = NULL)
+        runq_put(&w->sched->inject, &p, 1);
+}
+
+/* Waits until the limit is raised; events of its loop are still its business. Returns as a
+ * searching worker. */
 static NOS_NOINLINE void retire(Worker *w)
 {
     Sched *s = w->sched;
-    Proc *p = w->next;
-    // Where every worker looks now and then: what is in the queue of a worker is only found by
-    // those that have nothing to do.
-    w->next = NULL;
-    for (; p || (p = nosi_deque_take(&w->q)); p = NULL)
-        runq_put(&s->inject, &p, 1);
+    hand_on(w);
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);
     s->n_retired++;
-    atomic_thread_fence(memory_order_seq_cst); // as in sleep_worker
-    if (any_work(s))
-        wake_sleeper_locked(s); // perhaps we were the one that was told to look
+    w->retired = true;
     while (is_retired(w) && !atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        atomic_thread_fence(memory_order_seq_cst); // as in sleep_worker
+        if (any_work(s))
+            wake_sleeper_locked(s); // perhaps we were the one that was told to look
         if (is_deadlock(s))
             deadlock(s);
-        pthread_cond_wait(&s->retired_cond, &s->idle_mutex);
+        if (w->loop) {
+            w->asleep = true;
+            w->rung = false;
+            pthread_mutex_unlock(&s->idle_mutex);
+            nosi_sched_poller->poll(w->loop, -1);
+            hand_on(w);
+            pthread_mutex_lock(&s->idle_mutex);
+            w->asleep = false;
+        } else {
+            pthread_cond_wait(&s->retired_cond, &s->idle_mutex);
+        }
     }
     s->n_retired--;
+    w->retired = false;
     set_searching(w, true);
     pthread_mutex_unlock(&s->idle_mutex);
 }
@@ -500,6 +532,7 @@ void nosi_sched_set_workers(Sched *s, uint32_t n)
     pthread_mutex_lock(&s->idle_mutex);
     atomic_store_explicit(&s->n_workers, n, memory_order_relaxed);
     pthread_cond_broadcast(&s->retired_cond);
+    interrupt_sleepers_locked(s, true);
     pthread_mutex_unlock(&s->idle_mutex);
 }
 

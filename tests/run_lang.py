@@ -30,7 +30,7 @@ import shlex
 import subprocess
 import sys
 
-LIMIT_S = 15
+LIMIT_S = 60
 KEYS = "expect|expect_error|stdout|lines|exit|options|args|stdin|modes"
 
 

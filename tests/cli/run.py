@@ -24,7 +24,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT_S = 60 * float(os.environ.get("NOS_TEST_SCALE", "1"))
+LIMIT_S = 180 * float(os.environ.get("NOS_TEST_SCALE", "1"))
 
 FILES = {
     "hello.nos": 'main() = println("hello")\n',

@@ -102,7 +102,7 @@ int main(int argc, char **argv)
         if (in_process)
             t->fn();
         else
-            failed += test_run_forked(t, slow ? (unsigned)atoi(slow) : 20);
+            failed += test_run_forked(t, slow ? (unsigned)atoi(slow) : 120);
     }
     if (ran)
         printf("%d run, %d failed\n", ran, failed);

@@ -97,6 +97,13 @@ char *nosi_strdup(const char *s)
     return memcpy(nosi_alloc(n), s, n);
 }
 
+void nosi_alloc_trim(void)
+{
+#if NOS_MIMALLOC
+    mi_collect(true);
+#endif
+}
+
 size_t nosi_resident_kb(void)
 {
     long pages = 0;

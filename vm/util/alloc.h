@@ -22,6 +22,8 @@ void *nosi_alloc_aligned(size_t align,
                          size_t bytes); // gives memory aligned to `align` (a power of two)
 void nosi_free(void *p);                // takes p; NULL is fine
 char *nosi_strdup(const char *s);       // gives a copy
-size_t nosi_resident_kb(void);          // of the whole program; 0 when the system does not tell
+/* Gives unused memory of the calling thread back to the system. Takes about a millisecond. */
+void nosi_alloc_trim(void);
+size_t nosi_resident_kb(void); // of the whole program; 0 when the system does not tell
 
 #endif
