@@ -304,9 +304,22 @@ static void note_field(const Shape *s, const FieldRef *ref, uint32_t i)
                          FIELD_NOTED | (uint32_t)s->field_reps[i] << 24 | i, __ATOMIC_RELAXED);
 }
 
+/* A row of a database by column name; of the rows of a query, the first one (part 3, 1.23). */
+static Value row_field(Proc *p, Value v, const FieldRef *ref)
+{
+    if (value_is_nil(v) && ref->name)
+        return nosi_throw_kind(p, "query_error", "no rows");
+    Value row = value_is_cons(v) ? value_head(v) : v;
+    const Shape *s = nosi_row_shape_of(row);
+    int32_t i = s && ref->name ? nosi_shape_field(s, ref->name) : -1;
+    return i < 0 ? unknown_field(p, ref) : nosi_tuple_get(row, (size_t)i);
+}
+
 Value nosi_rt_field(Proc *p, Value v, const FieldRef *ref)
 {
     const Shape *s = nosi_shape_of(v);
+    if (!s)
+        return row_field(p, v, ref);
     int32_t i = s ? field_index(s, ref) : -1;
     if (i < 0)
         return unknown_field(p, ref);
@@ -360,6 +373,8 @@ Value nosi_rt_setfield(Proc *p, Value v, const FieldRef *ref, Value x)
 bool nosi_rt_has_field(Value v, const FieldRef *ref)
 {
     const Shape *s = nosi_shape_of(v);
+    if (!s && ref->name)
+        return (s = nosi_row_shape_of(v)) && nosi_shape_field(s, ref->name) >= 0;
     return s && field_index(s, ref) >= 0;
 }
 
@@ -486,6 +501,19 @@ static Value tuple_index(Proc *p, Value t, int64_t i)
                                                       : nosi_tuple_get(t, (size_t)i);
 }
 
+/* row["column"] */
+static Value column_index(Proc *p, Value row, Value name)
+{
+    const char *bytes;
+    size_t n;
+    const Shape *s = nosi_row_shape_of(row);
+    nosi_string_view(name, &bytes, &n);
+    for (uint32_t i = 0; s && i < s->n_fields; i++)
+        if (strlen(s->field_names[i]) == n && memcmp(s->field_names[i], bytes, n) == 0)
+            return nosi_tuple_get(row, i);
+    return key_not_found(p, name);
+}
+
 Value nosi_rt_index(Proc *p, Value v, Value i)
 {
     Value (*index)(Proc *, Value, int64_t) = NULL;
@@ -508,6 +536,8 @@ Value nosi_rt_index(Proc *p, Value v, Value i)
             index = bytes_index;
             break;
         case OBJ_TUPLE:
+            if (value_is_string(i) && nosi_row_shape_of(v))
+                return column_index(p, v, i);
             index = tuple_index;
             break;
         default:

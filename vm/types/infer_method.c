@@ -89,6 +89,11 @@ StepResult nosi_step_field(Infer *st, Pred *p, bool defaulting)
         nosi_unify(st, p->c, t->kind == TY_ERROR ? st->error : st->dyn);
         return STEP_DONE;
     }
+    // The rows of a query: the field of the first one (part 3, 1.23).
+    if (nosi_type_is(t, TC_LIST) && !p->is_assign && nosi_is_dynamic(nosi_prune(t->args[0]))) {
+        nosi_unify(st, p->c, st->dyn);
+        return STEP_DONE;
+    }
     uint32_t index;
     Type *f = nosi_field_of(st, t, p->name, &index);
     if (!f && p->is_pattern)

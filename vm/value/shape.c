@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "vm/util/alloc.h"
+#include "vm/util/hashmap.h"
 
 enum { CHUNK0 = SHAPE_CHUNK0, MAX_CHUNKS = SHAPE_MAX_CHUNKS };
 typedef ShapeTable Table;
@@ -176,6 +177,57 @@ TypeDesc *nosi_type_register(Name name, Name full_name, bool is_record, bool is_
     TypeDesc *t = register_type(name, full_name, is_record, is_var, ctors, n);
     pthread_mutex_unlock(&registry_lock);
     return t;
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+enum { MAX_ROW_SHAPES = 1 << 20 };
+
+static Shape **row_shapes; // hash table, power of two; under registry_lock
+static uint32_t n_row_shapes, cap_row_shapes;
+
+static uint64_t hash_names(const Name *names, uint32_t n) // interned: the addresses decide
+{
+    return nosi_hash_bytes(names, n * sizeof *names, n);
+}
+
+static Shape **find_row_shape(const Name *names, uint32_t n)
+{
+    uint64_t i = hash_names(names, n) & (cap_row_shapes - 1);
+    for (Shape *s; (s = row_shapes[i]); i = (i + 1) & (cap_row_shapes - 1))
+        if (s->n_fields == n && memcmp(s->field_names, names, n * sizeof *names) == 0)
+            break;
+    return &row_shapes[i];
+}
+
+static void grow_row_shapes(void)
+{
+    Shape **old = row_shapes;
+    uint32_t n = cap_row_shapes;
+    cap_row_shapes = n ? n * 2 : 64;
+    row_shapes = nosi_calloc(cap_row_shapes, sizeof *row_shapes);
+    for (uint32_t i = 0; i < n; i++)
+        if (old[i])
+            *find_row_shape(old[i]->field_names, old[i]->n_fields) = old[i];
+    nosi_free(old);
+}
+
+Shape *nosi_row_shape(const Name *names, uint32_t n)
+{
+    nosi_shapes_init();
+    Shape *s = NULL;
+    pthread_mutex_lock(&registry_lock);
+    if ((n_row_shapes + 1) * 2 > cap_row_shapes)
+        grow_row_shapes();
+    Shape **slot_of = find_row_shape(names, n);
+    if (!*slot_of && n_row_shapes < MAX_ROW_SHAPES) {
+        ShapeSpec spec = {.name = nosi_intern_cstr("?"), n, true, names, NULL};
+        *slot_of = shape_new(nosi_typedesc(TYPE_TUPLE), &spec, 0);
+        n_row_shapes++;
+    }
+    s = *slot_of;
+    pthread_mutex_unlock(&registry_lock);
+    return s;
 }
 
 /* ---- types of values

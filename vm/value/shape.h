@@ -111,6 +111,13 @@ NOS_INLINE Shape *nosi_shape(uint32_t id); // borrows; valid id required; wait-f
 TypeDesc *nosi_typedesc(uint32_t id);      // built-in ids too (for impl slots); borrows; wait-free
 uint32_t nosi_n_typedescs(void);
 
+/* Rows of a database are tuples whose aux is the id of a shape that has nothing but the names of
+ * the columns. The same names give the same shape. NULL: there are too many different ones (they
+ * are never freed). Thread safe. */
+Shape *nosi_row_shape(const Name *names, uint32_t n);
+/* The column names of a tuple, or NULL. */
+NOS_INLINE const Shape *nosi_row_shape_of(Value v);
+
 /* Option and Result are ordinary library types whose shapes natives need; registered before
  * anything else by nosi_shapes_init with these names and constructor orders. */
 void nosi_shapes_init(void); // idempotent
@@ -132,6 +139,13 @@ NOS_INLINE Shape *nosi_shape(uint32_t id)
     // Acquire pairs with add() in shape.c.
     void **chunk = __atomic_load_n((void ***)&nosi_shapes.chunk[k], __ATOMIC_ACQUIRE);
     return chunk[id - SHAPE_CHUNK0 * ((1u << k) - 1)];
+}
+
+NOS_INLINE const Shape *nosi_row_shape_of(Value v)
+{
+    if (!value_is_kind(v, OBJ_TUPLE) || !obj_aux(value_obj(v)))
+        return NULL;
+    return nosi_shape(obj_aux(value_obj(v)));
 }
 
 uint32_t nosi_type_of(Value v); // TypeId of any value (user types: their id)
