@@ -13,6 +13,7 @@ Headers (only in the comment lines at the top of the file):
     # args: A B            arguments of the program
     # stdin: TEXT          standard input (\\n, \\t and \\\\ are escapes)
     # modes: interp ...    only run in these modes
+    # needs: NAME          only run with that server: postgres (NOS_TEST_PG is its connection string)
 A directory with a main.nos is a project: one test, run as `nostos DIR`, headers in main.nos. A directory with a file named
 `helper` holds modules that programs use and is not searched.
 
@@ -31,7 +32,8 @@ import subprocess
 import sys
 
 LIMIT_S = 60
-KEYS = "expect|expect_error|stdout|lines|exit|options|args|stdin|modes"
+KEYS = "expect|expect_error|stdout|lines|exit|options|args|stdin|modes|needs"
+SERVERS = {"postgres": "NOS_TEST_PG"}  # what a program may need, and the variable that says where it is
 
 
 class Test:
@@ -40,6 +42,7 @@ class Test:
         self.expect, self.stdout, self.exit = None, None, None
         self.errors, self.lines, self.options, self.args, self.modes = [], [], [], [], []
         self.stdin = ""
+        self.needs = []
         for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
             if not line.startswith("#") or line.startswith("#{"):
                 break
@@ -75,6 +78,11 @@ class Test:
             self.stdin = re.sub(r"\\[\\nt]", lambda m: escapes[m[0]], value)
         elif key == "modes":
             self.modes = value.split()
+        elif key == "needs":
+            self.needs = value.split()
+            for name in self.needs:
+                if name not in SERVERS:
+                    sys.exit(f"{self.path}: unknown server {name!r}")
 
     def problem(self, status, out, both):
         """What is wrong with a run, or None."""
@@ -157,6 +165,7 @@ def main():
     ap.add_argument("--sample", type=int, default=1, help="run every N-th test only")
     ap.add_argument("--filter", default="", help="only paths that contain this text")
     ap.add_argument("-q", action="store_true", help="do not print the output of failures")
+    ap.add_argument("--servers", help="directory that tests/servers/NAME start was given: their addresses are there")
     ap.add_argument("paths", nargs="+")
     opt = ap.parse_args()
     opt.nostos = str(pathlib.Path(opt.nostos).resolve())
@@ -165,8 +174,15 @@ def main():
     if mode not in ("interp", "gcstress", "sched-seed", "slice", "valgrind"):
         ap.error(f"unknown mode {opt.mode}")
 
+    for name, variable in SERVERS.items():
+        address = pathlib.Path(opt.servers or "", name, "conninfo")
+        if opt.servers and address.exists():
+            os.environ[variable] = address.read_text().strip()
+
     tests = [t for p in opt.paths for t in discover(pathlib.Path(p).resolve())]
     tests = [t for t in tests if opt.filter in str(t.path) and (not t.modes or mode in t.modes)][:: opt.sample]
+    skipped = [t for t in tests if not all(os.environ.get(SERVERS[name]) for name in t.needs)]
+    tests = [t for t in tests if t not in skipped]
     passed, failed = collections.Counter(), collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(opt.j) as pool:
         for test, (problem, output) in zip(tests, pool.map(lambda t: run(t, opt), tests)):
@@ -183,7 +199,8 @@ def main():
         note = f"  {failed[group]} FAILED" if failed[group] else ""
         print(f"{passed[group] + failed[group]:5} {group}{note}")
     total = sum(passed.values()) + sum(failed.values())
-    print(f"{total} programs, {sum(failed.values())} failed (mode {opt.mode})")
+    note = f", {len(skipped)} SKIPPED: no server" if skipped else ""
+    print(f"{total} programs, {sum(failed.values())} failed{note} (mode {opt.mode})")
     return 1 if failed else 0
 
 
