@@ -70,7 +70,9 @@ typedef enum HandleKind {
     HANDLE_LISTENER,
     HANDLE_HTTP_SERVER,
     HANDLE_DATAGRAM,
-    HANDLE_DATABASE
+    HANDLE_DATABASE,
+    HANDLE_PG_POOL,
+    HANDLE_PG_GUARD
 } HandleKind;
 
 int64_t nosi_handle_add(HandleKind kind, void *object); // gives the new number

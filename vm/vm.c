@@ -20,7 +20,7 @@
 static bool is_prelude(const char *path)
 {
     static const char *const names[] = {"core",   "list", "string",  "map",    "set", "option",
-                                        "traits", "io",   "process", "number", "http"};
+                                        "traits", "io",   "process", "number", "http", "pg"};
     for (size_t i = 0; i < NOS_COUNT(names); i++)
         if (strcmp(path + strlen("stdlib."), names[i]) == 0)
             return true;
