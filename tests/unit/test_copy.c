@@ -154,3 +154,84 @@ TEST(adopting_for_ever_keeps_memory_constant)
     nosi_heap_free(&h);
     nosi_heap_free(&sender);
 }
+
+static Value tagged(Heap *h, ObjKind kind, unsigned n, const Value *fields)
+{
+    Object *o = nosi_heap_take_nogc(h, kind, 0, n);
+    for (unsigned i = 0; i < n; i++)
+        o->word[i] = fields[i].bits;
+    return value_object(o);
+}
+
+/* The export of v, by whichever way, is the same as what the general copier makes of it. */
+static void check_export(Heap *h, Value v, bool is_flat)
+{
+    Fragment *general = nosi_fragment_copy(v), *f = nosi_heap_export(h, v);
+    CHECK(fingerprint(f->root) == fingerprint(v));
+    CHECK(fingerprint(f->root) == fingerprint(general->root));
+    if (is_flat && !nosi_gc_stress) {
+        CHECK_EQ(f->regions, 0);
+        CHECK_EQ(f->words, general->words);
+        CHECK_EQ(memcmp((char *)f->root.bits - 1, (char *)general->root.bits - 1, 8), 0); // header
+    }
+    Heap to;
+    nosi_heap_init(&to, NULL, NULL);
+    Value in = nosi_heap_adopt(&to, f);
+    ROOT(&to, in);
+    nosi_heap_verify(&to);
+    nosi_heap_collect(&to, true); // nothing points into the fragment or the source any more
+    nosi_heap_verify(&to);
+    CHECK(fingerprint(in) == fingerprint(v));
+    UNROOT(&to);
+    nosi_heap_free(&to);
+    nosi_fragment_free(general);
+    nosi_heap_verify(h); // no marks are left in the source
+}
+
+// Small messages take a short way; at its limits, and beyond, the copy is the same.
+TEST(small_messages)
+{
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    CHECK(nosi_heap_reserve(&h, 4000));
+    Value x = nosi_float_nogc(&h, 1.5), big = nosi_int_nogc(&h, INT64_MAX), text, limit, beyond;
+    text = tagged(&h, OBJ_STRING, 2, (Value[]){{(uint64_t)5 | (uint64_t)5 << 32}, {0x6F6C6C6568}});
+    Value raw[17] = {{16}};
+    limit = tagged(&h, OBJ_BIGINT, 16, raw);
+    beyond = tagged(&h, OBJ_BIGINT, 17, raw);
+    Value f[9];
+    for (int i = 0; i < 9; i++)
+        f[i] = value_small(i);
+    check_export(&h, x, true);
+    check_export(&h, text, true);
+    check_export(&h, limit, true);
+    check_export(&h, beyond, false);
+    check_export(&h, tagged(&h, OBJ_TUPLE, 0, f), true);
+    check_export(&h, tagged(&h, OBJ_TUPLE, 8, f), true);
+    check_export(&h, tagged(&h, OBJ_TUPLE, 9, f), false);
+    f[0] = text;
+    f[3] = x;
+    f[7] = big;
+    check_export(&h, tagged(&h, OBJ_TUPLE, 8, f), true);
+    f[7] = beyond;
+    check_export(&h, tagged(&h, OBJ_TUPLE, 8, f), false);
+    f[7] = nosi_cons_nogc(&h, x, VALUE_NIL);
+    check_export(&h, tagged(&h, OBJ_TUPLE, 8, f), false);
+    f[7] = pair(&h, x, text);
+    check_export(&h, tagged(&h, OBJ_TUPLE, 8, f), false);
+    // A pointer into a region is no copy: the fragment takes part in holding the region.
+    Value list = VALUE_NIL;
+    for (int i = 0; i < 1000; i++)
+        list = nosi_cons_nogc(&h, value_small(i), list);
+    Fragment *shared = nosi_heap_export(&h, list);
+    CHECK(shared->regions != 0);
+    ROOT_ARRAY(&h, f, 9);
+    f[7] = nosi_heap_adopt(&h, shared); // may collect
+    UNROOT(&h);
+    CHECK(nosi_heap_reserve(&h, 9));
+    Fragment *g = nosi_heap_export(&h, tagged(&h, OBJ_TUPLE, 8, f));
+    CHECK(g->regions != 0);
+    CHECK(obj_value(value_obj(g->root), 7).bits == f[7].bits);
+    nosi_fragment_free(g);
+    nosi_heap_free(&h);
+}

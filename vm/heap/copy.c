@@ -130,10 +130,77 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
     return f;
 }
 
+/* ---- the usual message: one small object with plain fields, numbers and short strings */
+
+enum { FLAT_FIELDS = 8, FLAT_WORDS = 16 };
+
+static bool has_no_pointers(const Object *o)
+{
+    return nosi_obj_info[obj_kind(o)].scan == SCAN_RAW && obj_words(o) <= FLAT_WORDS;
+}
+
+/* The first of the words that are Values; obj_words(o) when none is. -1: not as simple as that. */
+static int first_field(const Object *o)
+{
+    switch (obj_kind(o)) {
+    case OBJ_TUPLE:
+        return 0;
+    case OBJ_RECORD:
+    case OBJ_VARIANT:
+        return obj_has_flag(o, OBJ_RAW) ? -1 : 0;
+    case OBJ_CLOSURE:
+        return 1;
+    default:
+        return has_no_pointers(o) ? (int)obj_words(o) : -1;
+    }
+}
+
+/* Copies such a value in one go, without marks. (What two fields share is copied twice: it cannot
+ * change, and is small.) NULL: the value is of another kind. */
+static Fragment *export_flat(Value v)
+{
+    if (!value_is_object(v) || nosi_is_shared_address((uintptr_t)v.bits))
+        return NULL;
+    const Object *o = value_obj(v);
+    uint32_t n = obj_words(o);
+    int first = first_field(o);
+    if (first < 0 || n > (first < (int)n ? FLAT_FIELDS : FLAT_WORDS))
+        return NULL;
+    size_t words = n + 1;
+    for (uint32_t i = (uint32_t)first; i < n; i++) {
+        Value field = obj_value(o, i);
+        if (!value_is_pointer(field))
+            continue;
+        // What is shared may need to be counted as held, and is left to the copier too.
+        if (!value_is_object(field) || nosi_is_shared_address((uintptr_t)field.bits) ||
+            !has_no_pointers(value_obj(field)))
+            return NULL;
+        words += obj_words(value_obj(field)) + 1;
+    }
+    Fragment *f = fragment_new(words);
+    Object *copy = (Object *)f->data;
+    uint64_t *to = (uint64_t *)f->data + n + 1;
+    f->root = value_object(copy);
+    copy->header = o->header;
+    for (uint32_t i = 0; i < n; i++) {
+        copy->word[i] = o->word[i];
+        if (i < (uint32_t)first || !value_is_pointer(obj_value(o, i)))
+            continue;
+        const Object *part = value_obj(obj_value(o, i));
+        size_t size = obj_words(part) + 1;
+        memcpy(to, part, size * sizeof *to);
+        copy->word[i] = value_object(to).bits;
+        to += size;
+    }
+    return f;
+}
+
 Fragment *nosi_heap_export(Heap *h, Value v)
 {
     Copier c;
-    Fragment *f = NULL;
+    Fragment *f = nosi_gc_stress ? NULL : export_flat(v); // under stress regions shall be made
+    if (f)
+        return f;
     nosi_copier_init(&c, h->offheap->shared);
     nosi_copier_mark(&c, v);
     if (c.words >= REGION_WORDS && !c.is_mutable)
