@@ -115,7 +115,10 @@ extern _Thread_local Worker *nosi_worker; // the worker this thread is, or NULL
 /* worker.c */
 void nosi_runq_push(Sched *s, Proc *p);      // p just became RUNNABLE; any thread
 void nosi_runq_push_next(Sched *s, Proc *p); // the same, and it should run soon on this worker
-void nosi_idle_recheck(Sched *s);            // sleeping workers look at everything again
+/* The same for a new process: when nothing else waits here it is kept for this worker, because its
+ * parent is likely to wait for it; no other worker is woken for it. */
+void nosi_runq_push_new(Sched *s, Proc *p);
+void nosi_idle_recheck(Sched *s); // sleeping workers look at everything again
 uint64_t nosi_rng_next(uint64_t *state);
 void nosi_workers_show(Sched *s, StrBuf *out); // one line about workers and queues
 void nosi_call_complete(Sched *s,

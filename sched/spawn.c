@@ -229,7 +229,7 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
     if (parent->extra && parent->extra->http_held)
         nosi_http_process_starts(parent, p, closure);
     nosi_pid_add(s, p);
-    nosi_runq_push(s, p); // p may be gone from here on
+    nosi_runq_push_new(s, p); // p may be gone from here on
     return result;
 }
 

@@ -308,18 +308,22 @@ static void push_yielded(Worker *w, Proc *p)
     notify(s);
 }
 
+/* May the process that will run next on this worker be another one than the oldest? */
+static bool may_overtake(const Worker *w, const Sched *s)
+{
+    // While it polls it counts as asleep, and what is in `next` would be seen by nobody.
+    if (!w || w->sched != s || s->seeded || w->asleep)
+        return false;
+    // Two that chat go on here as long as nobody else waits for this worker: another one could only
+    // be told, and carry one of them away from its partner.
+    return w->next_streak < MAX_NEXT_STREAK ||
+           (!nosi_deque_count(&w->q) && !atomic_load_explicit(&s->inject.n, memory_order_relaxed));
+}
+
 void nosi_runq_push_next(Sched *s, Proc *p)
 {
     Worker *w = nosi_worker;
-    // While it polls it counts as asleep, and what is in `next` would be seen by nobody.
-    if (!w || w->sched != s || s->seeded || w->asleep) {
-        nosi_runq_push(s, p);
-        return;
-    }
-    // Two that chat go on here as long as nobody else waits for this worker: another one could only
-    // be told, and carry one of them away from its partner.
-    if (w->next_streak >= MAX_NEXT_STREAK &&
-        (nosi_deque_count(&w->q) || atomic_load_explicit(&s->inject.n, memory_order_relaxed))) {
+    if (!may_overtake(w, s)) {
         nosi_runq_push(s, p);
         return;
     }
@@ -327,6 +331,16 @@ void nosi_runq_push_next(Sched *s, Proc *p)
     w->next = p;
     if (before)
         nosi_runq_push(s, before);
+}
+
+void nosi_runq_push_new(Sched *s, Proc *p)
+{
+    Worker *w = nosi_worker;
+    // The second one is for everybody, and stays behind the first.
+    if (may_overtake(w, s) && !w->next && !nosi_deque_count(&w->q))
+        w->next = p;
+    else
+        nosi_runq_push(s, p);
 }
 
 /* ---- deadlock
