@@ -641,9 +641,14 @@ static Proc *find_work(Worker *w)
         return p;
     }
     w->next_streak = 0;
-    if (w->tick - w->injected_tick >= INJECT_TICKS && !s->seeded) {
+    // The longer queue first: with more processes than the deques hold, most of them are in the
+    // injection queue, and those in the deques, which wake each other, must not have it all.
+    uint32_t injected = atomic_load_explicit(&s->inject.n, memory_order_relaxed);
+    if (injected && !s->seeded &&
+        (w->tick - w->injected_tick >= INJECT_TICKS ||
+         injected / n_workers(s) > nosi_deque_count(&w->q))) {
         w->injected_tick = w->tick;
-        if (runq_take(&s->inject, NULL, &p, 1, 1))
+        if ((p = take_injected(w)))
             goto found;
     }
     if ((p = look_everywhere(w)))
