@@ -124,7 +124,7 @@ struct PgConn {
     PgPhase phase;
     PgPool *pool;   // where it belongs, or NULL
     char *conninfo; // owned
-    PgJob *job;     // connecting, on a thread of the pool
+    PgJob *job;     // connecting or cancelling, on a thread of the pool
     uv_poll_t *poll;
     int poll_events;
     uv_timer_t *grace; // until a cancelled command counts as hopeless
@@ -134,6 +134,7 @@ struct PgConn {
     bool pipelined;    // the command runs in pipeline mode
     bool skipping;     // results of DEALLOCATE come first, up to a sync of their own
     bool reset_txn;    // after the drain: roll back
+    bool drained;      // the drain is over, the cancellation is not
     uint64_t txn;      // process that began the transaction; 0: none is open
     uint64_t orphan;   // process that has ended: its transaction is to be rolled back, or 0
     uint64_t lost_txn; // ... of one that went with the connection

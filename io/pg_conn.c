@@ -88,14 +88,21 @@ static void run_job(uv_work_t *work) // pool thread
 }
 
 static void connect_step(PgConn *c, PgJob *j);
+static void phase_end(PgConn *c);
 
 static void after_job(uv_work_t *work, int status)
 {
     PgJob *j = (PgJob *)work;
     (void)status;
     if (j->cancel) {
+        PgConn *c = j->conn;
         PQfreeCancel(j->cancel);
         atomic_fetch_sub_explicit(&n_cancels, 1, memory_order_relaxed);
+        if (c) {
+            c->job = NULL;
+            if (c->drained)
+                phase_end(c);
+        }
     } else if (!j->conn) {
         PQfinish(j->pq);
     } else {
@@ -142,7 +149,7 @@ static void disconnect(PgConn *c)
     PQfinish(c->pq);
     c->pq = NULL;
     c->phase = PGC_NONE;
-    c->pipelined = c->skipping = c->reset_txn = false;
+    c->pipelined = c->skipping = c->reset_txn = c->drained = false;
     nosi_pg_stmt_clear(c);
 }
 
@@ -381,6 +388,10 @@ static bool leave_copy(PgConn *c, PGresult *res)
 static void phase_end(PgConn *c)
 {
     StrBuf sql = {0};
+    // A cancellation that is still under way would hit the next command.
+    c->drained = c->phase == PGC_DRAIN && c->job;
+    if (c->drained)
+        return;
     if (c->phase == PGC_DRAIN)
         stop_grace(c);
     if (c->pipelined) {
@@ -718,6 +729,8 @@ static void ask_to_cancel(PgConn *c)
         atomic_fetch_sub_explicit(&n_cancels, 1, memory_order_relaxed);
         return;
     }
+    j->conn = c;
+    c->job = j;
     start_job(c, j);
 }
 
