@@ -3,50 +3,75 @@
 
 #include "vm/util/alloc.h"
 
-bool nosi_deque_push(Deque *d, struct Proc *p)
+enum { FIRST_CAP = 64, KEEP_CAP = 1024 };
+
+void nosi_deque_free(Deque *d)
+{
+    nosi_free(d->slot);
+    d->slot = NULL;
+    d->cap = 0;
+}
+
+static NOS_NOINLINE void resize(Deque *d, uint64_t cap)
+{
+    _Atomic(struct Proc *) *slot = nosi_alloc(cap * sizeof *slot), *old = d->slot;
+    spin_lock(&d->thief); // nobody reads the old one, and top stands still
+    uint64_t b = atomic_load_explicit(&d->bottom, memory_order_relaxed);
+    for (uint64_t i = atomic_load_explicit(&d->top, memory_order_relaxed); i < b; i++)
+        atomic_init(&slot[i & (cap - 1)],
+                    atomic_load_explicit(&old[i & (d->cap - 1)], memory_order_relaxed));
+    d->slot = slot;
+    d->cap = cap;
+    spin_unlock(&d->thief);
+    nosi_free(old);
+}
+
+void nosi_deque_push(Deque *d, struct Proc *p)
 {
     uint64_t b = atomic_load_explicit(&d->bottom, memory_order_relaxed);
-    // Acquire pairs with the release in take: whoever emptied the slot has read it.
+    // Acquire pairs with the release of the thief's swap: whoever emptied the slot has read it.
     uint64_t t = atomic_load_explicit(&d->top, memory_order_acquire);
-    if (b - t >= DEQUE_SIZE)
-        return false;
-    atomic_store_explicit(&d->slot[b % DEQUE_SIZE], p, memory_order_relaxed);
-    // Release pairs with the acquire in take: the slot and the process itself are seen.
+    if (NOS_UNLIKELY(b - t >= d->cap))
+        resize(d, d->cap ? d->cap * 2 : FIRST_CAP);
+    atomic_store_explicit(&d->slot[b & (d->cap - 1)], p, memory_order_relaxed);
+    // Release pairs with the acquire in steal: the slot and the process itself are seen.
     atomic_store_explicit(&d->bottom, b + 1, memory_order_release);
-    return true;
-}
-
-static uint32_t take(Deque *d, struct Proc **out, uint32_t most, bool half)
-{
-    uint64_t t = atomic_load_explicit(&d->top, memory_order_acquire);
-    for (;;) {
-        uint64_t b = atomic_load_explicit(&d->bottom, memory_order_acquire);
-        if (b <= t)
-            return 0;
-        uint64_t n = b - t;
-        if (n > DEQUE_SIZE) { // top is stale: others took meanwhile, and the owner went on
-            t = atomic_load_explicit(&d->top, memory_order_acquire);
-            continue;
-        }
-        n = NOS_MIN(half ? (n + 1) / 2 : n, most);
-        // As long as top is t the owner does not reuse these slots. If it is not, the swap fails
-        // and what we have read is forgotten.
-        for (uint64_t i = 0; i < n; i++)
-            out[i] = atomic_load_explicit(&d->slot[(t + i) % DEQUE_SIZE], memory_order_relaxed);
-        // Release: our reads come before the owner's next writes. Acquire on failure: as above.
-        if (atomic_compare_exchange_weak_explicit(&d->top, &t, t + n, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return (uint32_t)n;
-    }
-}
-
-uint32_t nosi_deque_take_half(Deque *d, struct Proc **out, uint32_t most)
-{
-    return take(d, out, most, true);
 }
 
 struct Proc *nosi_deque_take(Deque *d)
 {
+    uint64_t b = atomic_load_explicit(&d->bottom, memory_order_relaxed);
+    uint64_t t = atomic_load_explicit(&d->top, memory_order_relaxed);
     struct Proc *p;
-    return take(d, &p, 1, false) ? p : NULL;
+    do {
+        if (t == b)
+            return NULL;
+        p = atomic_load_explicit(&d->slot[t & (d->cap - 1)], memory_order_relaxed);
+        // Relaxed: what the slot holds this thread has put there. Of a thief that was faster only
+        // the number matters, and its swap has read the same slots.
+    } while (!atomic_compare_exchange_weak_explicit(&d->top, &t, t + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    if (NOS_UNLIKELY(d->cap > KEEP_CAP && b - t < d->cap / 8))
+        resize(d, d->cap / 4); // a quarter, so that it does not grow again soon
+    return p;
+}
+
+uint32_t nosi_deque_steal(Deque *d, struct Proc **out, uint32_t most)
+{
+    if (nosi_deque_count(d) == 0 || !spin_try(&d->thief))
+        return 0;
+    uint64_t t = atomic_load_explicit(&d->top, memory_order_relaxed), n;
+    do {
+        // Acquire pairs with the release in push.
+        uint64_t b = atomic_load_explicit(&d->bottom, memory_order_acquire);
+        n = b > t ? NOS_MIN((b - t + 1) / 2, most) : 0;
+        // The owner may have taken these and used their slots again. Then top has moved: the swap
+        // fails, and what was read here is forgotten.
+        for (uint64_t i = 0; i < n; i++)
+            out[i] = atomic_load_explicit(&d->slot[(t + i) & (d->cap - 1)], memory_order_relaxed);
+        // Release: our reads come before the owner's next writes into these slots.
+    } while (n && !atomic_compare_exchange_weak_explicit(&d->top, &t, t + n, memory_order_acq_rel,
+                                                         memory_order_acquire));
+    spin_unlock(&d->thief);
+    return (uint32_t)n;
 }

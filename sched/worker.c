@@ -2,7 +2,7 @@
  * end.
  *
  * A runnable process is in exactly one place: a worker's `next` slot, a worker's deque, or the
- * injection queue, which takes what other threads make runnable and what a deque has no room for.
+ * injection queue, which takes what other threads make runnable.
  * docs/scheduler.md describes the whole.
  *
  * Going to sleep without missing work: a sleeper counts itself in n_sleeping, then looks at all
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 // 50 us: about the cost of a sleep and a wake-up. Longer only burns the core of a neighbour.
-enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61 };
+enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61, BATCH = 128 };
 
 _Thread_local Worker *nosi_worker;
 const SchedPoller *nosi_sched_poller;
@@ -131,22 +131,13 @@ static uint32_t runq_take(RunQ *q, uint64_t *rng, Proc **out, uint32_t most, uin
     return take;
 }
 
-/* The deque of w is full: half of it goes where every worker finds it. */
-static NOS_NOINLINE void overflow(Worker *w, Proc *p)
-{
-    Proc *out[DEQUE_SIZE / 2 + 1];
-    uint32_t n = nosi_deque_take_half(&w->q, out, DEQUE_SIZE / 2);
-    out[n++] = p;
-    runq_put(&w->sched->inject, out, n);
-}
-
 /* Own thread. A seeded run has one pool of runnable processes, to choose from at random. */
 static void put(Worker *w, Proc *p)
 {
     if (NOS_UNLIKELY(w->sched->seeded))
         runq_put(&w->sched->inject, &p, 1);
-    else if (NOS_UNLIKELY(!nosi_deque_push(&w->q, p)))
-        overflow(w, p);
+    else
+        nosi_deque_push(&w->q, p);
 }
 
 static Proc *keep_rest(Worker *w, Proc **got, uint32_t n)
@@ -184,7 +175,7 @@ static bool any_work(Sched *s)
 static Proc *take_injected(Worker *w)
 {
     Sched *s = w->sched;
-    Proc *got[DEQUE_SIZE / 2];
+    Proc *got[BATCH];
     if (s->seeded)
         return runq_take(&s->inject, &w->rng, got, 1, 1) ? got[0] : NULL;
     return keep_rest(w, got, runq_take(&s->inject, NULL, got, NOS_COUNT(got), n_workers(s)));
@@ -192,8 +183,8 @@ static Proc *take_injected(Worker *w)
 
 static Proc *steal_from(Worker *w, Worker *victim)
 {
-    Proc *got[DEQUE_SIZE / 2];
-    return keep_rest(w, got, nosi_deque_take_half(&victim->q, got, NOS_COUNT(got)));
+    Proc *got[BATCH];
+    return keep_rest(w, got, nosi_deque_steal(&victim->q, got, NOS_COUNT(got)));
 }
 
 static Worker *random_other(Worker *w)
@@ -216,8 +207,8 @@ static void balance(Worker *w)
         return;
     uint32_t mine = nosi_deque_count(&w->q), theirs = nosi_deque_count(&other->q);
     if (theirs > mine + 1 || (theirs == mine + 1 && nosi_rng_next(&w->rng) % TURNS == 0)) {
-        Proc *p = nosi_deque_take(&other->q);
-        if (p)
+        Proc *p;
+        if (nosi_deque_steal(&other->q, &p, 1))
             put(w, p);
     }
 }
@@ -293,18 +284,6 @@ void nosi_runq_push(Sched *s, Proc *p)
         put(w, p);
     else
         runq_put(&s->inject, &p, 1);
-    notify(s);
-}
-
-/* p's slice has ended. Behind those that wait in the injection queue, so that these are not left to
- * wait while the ones in the deque take turns. */
-static void push_yielded(Worker *w, Proc *p)
-{
-    Sched *s = w->sched;
-    if (atomic_load_explicit(&s->inject.n, memory_order_relaxed))
-        runq_put(&s->inject, &p, 1);
-    else
-        put(w, p);
     notify(s);
 }
 
@@ -759,7 +738,7 @@ again:;
             state = atomic_load_explicit(&p->state, memory_order_relaxed);
             atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNABLE,
                                   memory_order_relaxed);
-            push_yielded(w, p);
+            nosi_runq_push(s, p);
             return;
         }
         goto again; // nobody else wants the worker
@@ -1075,6 +1054,7 @@ void nosi_sched_free(Sched *s)
     for (uint32_t i = 0; i < atomic_load(&s->n_started); i++) {
         Worker *w = s->workers[i];
         nosi_spares_free(w->spare);
+        nosi_deque_free(&w->q);
         nosi_free(w);
     }
     for (Proc *batch = s->stash, *next; batch; batch = next) {

@@ -16,48 +16,67 @@ static uintptr_t number(struct Proc *p)
     return (uintptr_t)p / 16 - 1;
 }
 
+enum { MOST = 128 };
 static Deque d;
 
 TEST(the_oldest_comes_first)
 {
     CHECK(nosi_deque_take(&d) == NULL);
     for (uintptr_t round = 0; round < 10; round++) { // goes round the ring several times
-        for (uintptr_t i = 0; i < 100; i++)
-            CHECK(nosi_deque_push(&d, item(i)));
-        CHECK_EQ(nosi_deque_count(&d), 100);
-        for (uintptr_t i = 0; i < 100; i++)
+        for (uintptr_t i = 0; i < 50; i++)
+            nosi_deque_push(&d, item(i));
+        CHECK_EQ(nosi_deque_count(&d), 50);
+        for (uintptr_t i = 0; i < 50; i++)
             CHECK_EQ(number(nosi_deque_take(&d)), i);
         CHECK(nosi_deque_take(&d) == NULL);
     }
+    nosi_deque_free(&d);
 }
 
-TEST(a_full_one_takes_no_more)
+TEST(grows_and_shrinks)
 {
-    for (uintptr_t i = 0; i < DEQUE_SIZE; i++)
-        CHECK(nosi_deque_push(&d, item(i)));
-    CHECK(!nosi_deque_push(&d, item(DEQUE_SIZE)));
-    CHECK_EQ(number(nosi_deque_take(&d)), 0);
-    CHECK(nosi_deque_push(&d, item(DEQUE_SIZE)));
-    CHECK(!nosi_deque_push(&d, item(0)));
-    for (uintptr_t i = 1; i <= DEQUE_SIZE; i++)
-        CHECK_EQ(number(nosi_deque_take(&d)), i);
+    enum { N = 100000 };
+    uintptr_t in = 0, out = 0;
+    for (int i = 0; i < 50; i++) // so that it does not begin in slot 0
+        nosi_deque_push(&d, item(in++));
+    for (int i = 0; i < 37; i++)
+        CHECK_EQ(number(nosi_deque_take(&d)), out++);
+    while (in < N)
+        nosi_deque_push(&d, item(in++));
+    CHECK(d.cap >= N - out);
+    uint64_t biggest = d.cap;
+    while (out < N - 3)
+        CHECK_EQ(number(nosi_deque_take(&d)), out++);
+    CHECK_LT(d.cap, biggest / 64);
+    while (in < 2 * N) // and again
+        nosi_deque_push(&d, item(in++));
+    while (out < 2 * N)
+        CHECK_EQ(number(nosi_deque_take(&d)), out++);
+    CHECK(nosi_deque_take(&d) == NULL);
+    nosi_deque_free(&d);
 }
 
 TEST(a_thief_takes_the_older_half)
 {
-    struct Proc *got[DEQUE_SIZE];
-    CHECK_EQ(nosi_deque_take_half(&d, got, DEQUE_SIZE), 0);
+    struct Proc *got[MOST];
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 0);
     for (uintptr_t i = 0; i < 7; i++)
-        CHECK(nosi_deque_push(&d, item(i)));
-    CHECK_EQ(nosi_deque_take_half(&d, got, DEQUE_SIZE), 4);
+        nosi_deque_push(&d, item(i));
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 4);
     for (uintptr_t i = 0; i < 4; i++)
         CHECK_EQ(number(got[i]), i);
-    CHECK_EQ(nosi_deque_take_half(&d, got, 1), 1); // the limit
+    CHECK_EQ(nosi_deque_steal(&d, got, 1), 1); // the limit
     CHECK_EQ(number(got[0]), 4);
-    CHECK_EQ(nosi_deque_take_half(&d, got, DEQUE_SIZE), 1);
-    CHECK_EQ(nosi_deque_take_half(&d, got, DEQUE_SIZE), 1); // a single one can be had
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 1);
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 1); // a single one can be had
     CHECK_EQ(number(got[0]), 6);
     CHECK_EQ(nosi_deque_count(&d), 0);
+    spin_lock(&d.thief); // somebody else is stealing
+    nosi_deque_push(&d, item(7));
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 0);
+    spin_unlock(&d.thief);
+    CHECK_EQ(nosi_deque_steal(&d, got, MOST), 1);
+    nosi_deque_free(&d);
 }
 
 /* ---- several threads ---------------------------------------------------------------------------
@@ -84,12 +103,11 @@ static void got_item(struct Proc *p, uintptr_t *last)
 
 static void *steal(void *arg)
 {
-    struct Proc *got[DEQUE_SIZE];
+    struct Proc *got[MOST];
     uintptr_t last = 0;
-    bool one = arg != NULL;
+    uint32_t most = arg ? 1 : MOST;
     while (atomic_load_explicit(&n_taken, memory_order_relaxed) < ITEMS) {
-        uint32_t n = one ? (got[0] = nosi_deque_take(&d)) != NULL
-                         : nosi_deque_take_half(&d, got, DEQUE_SIZE);
+        uint32_t n = nosi_deque_steal(&d, got, most);
         for (uint32_t i = 0; i < n; i++)
             got_item(got[i], &last);
         if (!n)
@@ -98,7 +116,8 @@ static void *steal(void *arg)
     return NULL;
 }
 
-// Every process that is pushed is taken exactly once, with thieves of both kinds at work.
+// Every process that is pushed is taken exactly once, with thieves of both kinds at work, while the
+// array grows and shrinks.
 TEST(each_is_taken_once)
 {
     pthread_t t[THIEVES];
@@ -107,12 +126,9 @@ TEST(each_is_taken_once)
         CHECK_EQ(pthread_create(&t[i], NULL, steal, i == 0 ? &d : NULL), 0);
     for (uintptr_t i = 0; i < ITEMS; i++) {
         payload[i] = (int)(i % 1000);
-        while (!nosi_deque_push(&d, item(i))) {
-            struct Proc *p = nosi_deque_take(&d);
-            if (p)
-                got_item(p, &last);
-        }
-        if (i % 3 == 0) {
+        nosi_deque_push(&d, item(i));
+        // In turns it mostly adds and mostly takes.
+        for (unsigned n = i / 10000 % 2 ? 2 : i % 8 == 0; n > 0; n--) {
             struct Proc *p = nosi_deque_take(&d);
             if (p)
                 got_item(p, &last);
@@ -125,4 +141,5 @@ TEST(each_is_taken_once)
     CHECK_EQ(atomic_load(&n_taken), ITEMS);
     for (uintptr_t i = 0; i < ITEMS; i++)
         CHECK_EQ(seen[i], 1);
+    nosi_deque_free(&d);
 }
