@@ -620,8 +620,8 @@ static Proc *find_work(Worker *w)
         return p;
     }
     w->next_streak = 0;
-    // The longer queue first: with more processes than the deques hold, most of them are in the
-    // injection queue, and those in the deques, which wake each other, must not have it all.
+    // The longer queue first: when many were woken from outside, those in the deques, which wake
+    // each other, must not have it all.
     uint32_t injected = atomic_load_explicit(&s->inject.n, memory_order_relaxed);
     if (injected && !s->seeded &&
         (w->tick - w->injected_tick >= INJECT_TICKS ||
