@@ -348,14 +348,7 @@ static bool set_variables(Proc *p, Command *c, Value pairs)
 
 static Child *child_arg(Proc *p, Value v)
 {
-    if (!value_is_int(v)) {
-        nosi_type_error(p, "Int", v);
-        return NULL;
-    }
-    IoResource *r = nosi_resource_get(value_int(v), HANDLE_PROCESS);
-    if (!r)
-        nosi_io_throw(p, IO_ERR_INVALID_HANDLE, "");
-    return (Child *)r;
+    return (Child *)nosi_resource_arg(p, v, HANDLE_PROCESS, IO_ERR_INVALID_HANDLE);
 }
 
 /* ---- run: everything at once -------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "vm/util/alloc.h"
+#include "vm/util/fifo.h"
 
 static void on_poll(uv_poll_t *h, int status, int events);
 
@@ -188,7 +189,6 @@ static void start_op(IoOp *io)
         nosi_op_done(io);
         return;
     }
-    op->next = NULL;
     if (op->partial) {
         spin_lock(&q->lock);
         q->torn = false;
@@ -197,10 +197,8 @@ static void start_op(IoOp *io)
         q->first = op;
         if (!q->last)
             q->last = op;
-    } else if (q->last) {
-        q->last = q->last->next = op;
     } else {
-        q->first = q->last = op;
+        FIFO_APPEND(q, op);
     }
     // Others may have taken the event, or left something in a buffer.
     if (q->first == op)
@@ -210,16 +208,9 @@ static void start_op(IoOp *io)
 
 static void cancel_op(IoOp *io)
 {
-    FdOp *op = (FdOp *)io, *before = NULL;
+    FdOp *op = (FdOp *)io;
     FdQueue *q = &op->fd->side[op->side];
-    for (FdOp *i = q->first; i != op; i = i->next)
-        before = i;
-    if (before)
-        before->next = op->next;
-    else
-        q->first = op->next;
-    if (q->last == op)
-        q->last = before;
+    FIFO_REMOVE(q, op);
     op->err = ETIMEDOUT;
     atomic_fetch_sub_explicit(&q->n, 1, memory_order_relaxed);
     IoFd *f = op->fd;

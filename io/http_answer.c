@@ -232,6 +232,23 @@ static void gzip_destroy(IoReq *r)
     nosi_free(g);
 }
 
+/* The open request of an answer (id, status, headers, ...), whose head is begun. Gives a reference;
+ * NULL after raising. */
+static Exchange *begin_answer(Proc *p, Value *args, int status, StrBuf *head, HeaderNotes *notes)
+{
+    Exchange *x = find(args[0]);
+    if (!x) {
+        nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
+        return NULL;
+    }
+    nosi_http_head_start(head, status);
+    if (nosi_http_headers(p, args[2], head, notes))
+        return x;
+    nosi_strbuf_free(head);
+    nosi_http_release(x);
+    return NULL;
+}
+
 /* (id, status, headers, body) */
 Value nosi_server_respond(Proc *p, Value *args)
 {
@@ -244,15 +261,9 @@ Value nosi_server_respond(Proc *p, Value *args)
         return VALUE_THROWN;
     if (!nosi_http_body_view(p, &args[3], &body))
         return VALUE_THROWN;
-    Exchange *x = find(args[0]);
+    Exchange *x = begin_answer(p, args, status, &head, &notes);
     if (!x)
-        return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
-    nosi_http_head_start(&head, status);
-    if (!nosi_http_headers(p, args[2], &head, &notes)) {
-        nosi_strbuf_free(&head);
-        nosi_http_release(x);
         return VALUE_THROWN;
-    }
     bool gzip = wants_gzip(x, status, &head, &notes, &body);
     if (gzip) {
         PUT(&head, "Vary: Accept-Encoding\r\n");
@@ -300,15 +311,9 @@ Value nosi_server_stream(Proc *p, Value *args)
         return VALUE_THROWN;
     if (nosi_http_no_body(status))
         return nosi_panic(p, "an answer with status %d has no body", status);
-    Exchange *x = find(args[0]);
+    Exchange *x = begin_answer(p, args, status, &head, &notes);
     if (!x)
-        return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
-    nosi_http_head_start(&head, status);
-    if (!nosi_http_headers(p, args[2], &head, &notes)) {
-        nosi_strbuf_free(&head);
-        nosi_http_release(x);
         return VALUE_THROWN;
-    }
     if (!take(x, X_STREAMING)) {
         nosi_strbuf_free(&head);
         return answered_already(p, x);

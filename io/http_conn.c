@@ -713,12 +713,6 @@ void nosi_http_wait_cancel(HttpWaiter *w)
         w->next->prev = w->prev;
 }
 
-void nosi_http_abort(Exchange *x)
-{
-    if (x->conn)
-        end_conn(x->conn);
-}
-
 static void lost(LoopTask *t)
 {
     Exchange *x = NOS_CONTAINER_OF(t, Exchange, lost);

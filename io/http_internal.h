@@ -172,7 +172,6 @@ struct HttpWaiter {
 };
 void nosi_http_wait_drained(Exchange *x, HttpWaiter *w);
 void nosi_http_wait_cancel(HttpWaiter *w);
-void nosi_http_abort(Exchange *x); // loop's thread: closes the connection at once
 /* Nobody answers: `status` is sent, or the connection ends in the middle of an answer. Any thread.
  * Nothing happens when x has been answered. */
 void nosi_http_lose(Exchange *x, int status);

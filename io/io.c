@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "vm/util/alloc.h"
+#include "vm/util/fifo.h"
 #include "vm/util/hashmap.h"
 
 enum { RETRY_MS = 10 };
@@ -178,12 +179,7 @@ static bool enter_lane(IoReq *r)
     lane->busy = true;
     r->in_lane = !idle;
     if (!idle) {
-        r->next = NULL;
-        if (lane->last)
-            lane->last->next = r;
-        else
-            lane->first = r;
-        lane->last = r;
+        FIFO_APPEND(lane, r);
     }
     pthread_mutex_unlock(&lane_mutex);
     return idle;
@@ -195,16 +191,7 @@ static bool leave_queue(IoReq *r)
     pthread_mutex_lock(&lane_mutex);
     bool was = r->in_lane;
     if (was) {
-        IoLane *lane = r->lane;
-        IoReq *before = NULL;
-        for (IoReq *i = lane->first; i != r; i = i->next)
-            before = i;
-        if (before)
-            before->next = r->next;
-        else
-            lane->first = r->next;
-        if (lane->last == r)
-            lane->last = before;
+        FIFO_REMOVE(r->lane, r);
         r->in_lane = false;
     }
     pthread_mutex_unlock(&lane_mutex);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "vm/util/fifo.h"
 #include "vm/util/hashmap.h"
 
 enum { GRACE_MS = 3000, MAX_CANCELS = 2 };
@@ -563,17 +564,10 @@ bool nosi_pg_conn_in_txn(const PgConn *c)
 /* The next operation. One that begins a transaction waits for the end of another process's. */
 static PgOp *next_op(PgConn *c)
 {
-    PgOp *before = NULL;
-    for (PgOp *op = c->first; op; before = op, op = op->next) {
+    for (PgOp *op = c->first; op; op = op->next) {
         if (op->what == PGO_BEGIN && c->txn && c->txn != op->serial)
             continue;
-        if (before)
-            before->next = op->next;
-        else
-            c->first = op->next;
-        if (c->last == op)
-            c->last = before;
-        op->next = NULL;
+        FIFO_REMOVE(c, op);
         op->in_queue = false;
         return op;
     }
@@ -693,11 +687,7 @@ void nosi_pg_conn_put(PgConn *c, PgOp *op)
         return;
     }
     op->in_queue = true;
-    if (c->last)
-        c->last->next = op;
-    else
-        c->first = op;
-    c->last = op;
+    FIFO_APPEND(c, op);
     run(c);
 }
 
@@ -757,15 +747,7 @@ void nosi_pg_conn_leave(PgConn *c, PgOp *op)
                 break;
             }
     } else if (op->in_queue) {
-        PgOp *before = NULL;
-        for (PgOp *o = c->first; o != op; o = o->next)
-            before = o;
-        if (before)
-            before->next = op->next;
-        else
-            c->first = op->next;
-        if (c->last == op)
-            c->last = before;
+        FIFO_REMOVE(c, op);
     } else if (c->cur == op) {
         if (c->phase == PGC_OP)
             abandon(c, op, !c->txn || (ended && c->txn == op->serial));

@@ -11,6 +11,7 @@
 #include "io/pg.h"
 #include "io/tcp.h"
 #include "vm/data/record.h"
+#include "vm/util/fifo.h"
 
 typedef struct PoolOp PoolOp;
 
@@ -122,16 +123,7 @@ void nosi_pg_pool_lost(PgPool *pool)
 
 static void remove_waiter_locked(PoolOp *o)
 {
-    PgPool *pool = o->pool;
-    PoolOp *before = NULL;
-    for (PoolOp *x = pool->first; x != o; x = x->next)
-        before = x;
-    if (before)
-        before->next = o->next;
-    else
-        pool->first = o->next;
-    if (pool->last == o)
-        pool->last = before;
+    FIFO_REMOVE(o->pool, o);
     o->waits = false;
 }
 
@@ -210,11 +202,7 @@ static void start_take(IoOp *op)
         o->may_connect = true;
     } else {
         waits = o->waits = true;
-        if (pool->last)
-            pool->last->next = o;
-        else
-            pool->first = o;
-        pool->last = o;
+        FIFO_APPEND(pool, o);
     }
     pthread_mutex_unlock(&mutex);
     if (!waits)

@@ -102,14 +102,6 @@ void nosi_resource_end_now(IoResource *r)
     }
 }
 
-bool nosi_resource_close(int64_t handle, HandleKind kind)
-{
-    IoResource *r = nosi_resource_get(handle, kind);
-    bool mine = r && nosi_resource_end(r);
-    nosi_resource_drop(r);
-    return mine;
-}
-
 /* ---- closing and waiting for it ---------------------------------------------------------------
  */
 
@@ -187,6 +179,18 @@ int64_t nosi_resource_open(Proc *p, IoResource *r)
 static void retain(void *object)
 {
     nosi_resource_retain(object);
+}
+
+IoResource *nosi_resource_arg(Proc *p, Value v, HandleKind kind, IoErrorId error)
+{
+    if (!value_is_int(v)) {
+        nosi_type_error(p, "Int", v);
+        return NULL;
+    }
+    IoResource *r = nosi_resource_get(value_int(v), kind);
+    if (!r)
+        nosi_io_throw(p, error, "");
+    return r;
 }
 
 void nosi_resource_retain(IoResource *r)

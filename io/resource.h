@@ -38,11 +38,12 @@ void nosi_resource_init(IoResource *r, IoLoop *l);
 int64_t nosi_resource_open(Proc *p, IoResource *r);
 /* A reference more, or NULL: not open, another kind, or of another VM. */
 IoResource *nosi_resource_get(int64_t handle, HandleKind kind);
+/* The same for the argument of a native; raises `error` when there is none. */
+IoResource *nosi_resource_arg(Proc *p, Value v, HandleKind kind, IoErrorId error);
 void nosi_resource_retain(IoResource *r); // for whoever has a reference already
 void nosi_resource_drop(IoResource *r);   // takes one reference; NULL is fine
-/* Begins to close; false: not open. Any thread. */
-bool nosi_resource_close(int64_t handle, HandleKind kind);
-/* The same for a resource one has a reference of, open or only initialised. */
+/* Begins to close a resource one has a reference of, open or only initialised; false: it was not
+ * open any more. Any thread. */
 bool nosi_resource_end(IoResource *r);
 void nosi_resource_end_now(IoResource *r); // at once: on its loop's thread, not in a callback of r
 /* What a native `close` does: p goes on when the resource is closed. *result is what the native

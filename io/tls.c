@@ -165,8 +165,3 @@ void nosi_tls_take(Tls *t, StrBuf *out)
         out->n += (size_t)k;
     out->s[out->n] = 0;
 }
-
-bool nosi_tls_ready(const Tls *t)
-{
-    return SSL_is_init_finished(t->ssl);
-}

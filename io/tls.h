@@ -23,6 +23,5 @@ TlsStatus nosi_tls_feed(Tls *t, const char *s, size_t n, StrBuf *plain);
 bool nosi_tls_write(Tls *t, const char *s, size_t n);
 void nosi_tls_close(Tls *t);             // says good-bye
 void nosi_tls_take(Tls *t, StrBuf *out); // appends what must be sent
-bool nosi_tls_ready(const Tls *t);       // the handshake is over
 
 #endif

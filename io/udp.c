@@ -24,14 +24,7 @@ static Value throw_os(Proc *p, int err)
 
 static IoFd *socket_arg(Proc *p, Value v)
 {
-    if (!value_is_int(v)) {
-        nosi_type_error(p, "Int", v);
-        return NULL;
-    }
-    IoResource *r = nosi_resource_get(value_int(v), HANDLE_DATAGRAM);
-    if (!r)
-        nosi_io_throw(p, IO_ERR_TCP_HANDLE, "");
-    return (IoFd *)r;
+    return (IoFd *)nosi_resource_arg(p, v, HANDLE_DATAGRAM, IO_ERR_TCP_HANDLE);
 }
 
 static Value bind_to(Proc *p, Value port_arg, const char *host)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "sched/internal.h"
+#include "vm/util/fifo.h"
 
 #define MVAR_HELD       ((uint64_t)1)
 #define MVAR_WAITED     ((uint64_t)2)
@@ -239,15 +240,7 @@ static void wait_free(Proc *p)
 
 static void unlink_wait(Mvar *m, MvarWait *w) // under the spin lock
 {
-    MvarWait *before = NULL;
-    for (MvarWait *x = m->first; x != w; x = x->next)
-        before = x;
-    if (before)
-        before->next = w->next;
-    else
-        m->first = w->next;
-    if (m->last == w)
-        m->last = before;
+    FIFO_REMOVE(m, w);
     w->queued = false;
 }
 
@@ -311,12 +304,7 @@ static MvResult wait_for(Proc *p, Mvar *m, WaitKind kind)
         }
         if (!w->queued) {
             w->queued = true;
-            w->next = NULL;
-            if (m->last)
-                m->last->next = w;
-            else
-                m->first = w;
-            m->last = w;
+            FIFO_APPEND(m, w);
         }
         // Free, and not for us: the first in the queue is on its way.
         if (set_waited(m) || m->first != w)

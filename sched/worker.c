@@ -59,9 +59,8 @@ uint64_t nosi_rng_next(uint64_t *state) // splitmix64
  * --------------------------------------------------------------------------------------------------
  */
 
-static void runq_grow(RunQ *q, uint32_t n)
+static void runq_resize(RunQ *q, uint32_t n, uint32_t cap) // n: processes in it
 {
-    uint32_t cap = q->cap ? q->cap * 2 : 16;
     Proc **ring = nosi_alloc(cap * sizeof *ring);
     for (uint32_t i = 0; i < n; i++)
         ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
@@ -71,20 +70,14 @@ static void runq_grow(RunQ *q, uint32_t n)
     q->head = 0;
 }
 
-static void runq_put_locked(RunQ *q, Proc *p)
-{
-    uint32_t n = atomic_load_explicit(&q->n, memory_order_relaxed);
-    if (n == q->cap)
-        runq_grow(q, n);
-    q->ring[(q->head + n) & (q->cap - 1)] = p;
-    atomic_store_explicit(&q->n, n + 1, memory_order_relaxed);
-}
-
-static void runq_put(RunQ *q, Proc **p, uint32_t n)
+static void runq_put(RunQ *q, Proc *p)
 {
     spin_lock(&q->lock);
-    for (uint32_t i = 0; i < n; i++)
-        runq_put_locked(q, p[i]);
+    uint32_t n = atomic_load_explicit(&q->n, memory_order_relaxed);
+    if (n == q->cap)
+        runq_resize(q, n, q->cap ? q->cap * 2 : 16);
+    q->ring[(q->head + n) & (q->cap - 1)] = p;
+    atomic_store_explicit(&q->n, n + 1, memory_order_relaxed);
     spin_unlock(&q->lock);
 }
 
@@ -92,16 +85,8 @@ static void runq_put(RunQ *q, Proc **p, uint32_t n)
 static void runq_shrink_locked(RunQ *q, uint32_t n)
 {
     enum { KEEP = 1024 };
-    if (q->cap <= KEEP || n >= q->cap / 8)
-        return;
-    uint32_t cap = q->cap / 4;
-    Proc **ring = nosi_alloc(cap * sizeof *ring);
-    for (uint32_t i = 0; i < n; i++)
-        ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
-    nosi_free(q->ring);
-    q->ring = ring;
-    q->cap = cap;
-    q->head = 0;
+    if (q->cap > KEEP && n < q->cap / 8)
+        runq_resize(q, n, q->cap / 4);
 }
 
 /* Takes the oldest ones, or with rng random ones, into out: at most `most`, and no more than
@@ -135,7 +120,7 @@ static uint32_t runq_take(RunQ *q, uint64_t *rng, Proc **out, uint32_t most, uin
 static void put(Worker *w, Proc *p)
 {
     if (NOS_UNLIKELY(w->sched->seeded))
-        runq_put(&w->sched->inject, &p, 1);
+        runq_put(&w->sched->inject, p);
     else
         nosi_deque_push(&w->q, p);
 }
@@ -283,7 +268,7 @@ void nosi_runq_push(Sched *s, Proc *p)
     if (w && w->sched == s)
         put(w, p);
     else
-        runq_put(&s->inject, &p, 1);
+        runq_put(&s->inject, p);
     notify(s);
 }
 
@@ -480,7 +465,7 @@ static void hand_on(Worker *w)
     Proc *p = w->next;
     w->next = NULL;
     for (; p || (p = nosi_deque_take(&w->q)); p = NULL)
-        runq_put(&w->sched->inject, &p, 1);
+        runq_put(&w->sched->inject, p);
 }
 
 /* Waits until the limit is raised; events of its loop are still its business. Returns as a

@@ -1603,13 +1603,6 @@ MapStatus nosi_map_from_list(Heap *h, Value list, MapQuery *q, Value *out)
     return job_run(&j, q, out);
 }
 
-MapStatus nosi_set_from_list(Heap *h, Value list, MapQuery *q, Value *out)
-{
-    MapJob j;
-    nosi_map_from_list_begin(&j, h, match_of(q), false, list);
-    return job_run(&j, q, out);
-}
-
 MapStatus nosi_map_combine(Heap *h, MapOp op, Value a, Value b, MapQuery *q, Value *out)
 {
     MapJob j;

@@ -72,10 +72,9 @@ MapStatus nosi_set_remove(Heap *h, Value s, Value key, MapQuery *q, Value *out);
  * keeps its place. */
 MapStatus nosi_map_from_pairs(Heap *h, const Value *pairs, size_t n, MapQuery *q, Value *out);
 MapStatus nosi_set_from_array(Heap *h, const Value *items, size_t n, MapQuery *q, Value *out);
-/* From a list of pairs (2-tuples) / of elements. MAP_BAD_KEY with q->bad = VALUE_ABSENT: an element
+/* From a list of pairs (2-tuples). MAP_BAD_KEY with q->bad = VALUE_ABSENT: an element
  * is no pair. On MAP_NEED_USER nothing was built: insert one by one instead. */
 MapStatus nosi_map_from_list(Heap *h, Value list, MapQuery *q, Value *out);
-MapStatus nosi_set_from_list(Heap *h, Value list, MapQuery *q, Value *out);
 
 /* Operations on two maps or two sets. Order: a's entries in order, then b's new ones in order.
  *   UNION        all keys; on conflict a's value (maps)
