@@ -132,6 +132,9 @@ void nosi_report_crash(Proc *p)
     // Unlocked: set before the process ran, and only ever cleared.
     if (__atomic_load_n(&p->call, __ATOMIC_RELAXED))
         return; // whoever called it reports
+    // After the program's end what main owned is closed: others may stumble over that.
+    if (atomic_load_explicit(&s->stop, memory_order_relaxed))
+        return;
     if (s->options.crash_aborts) {
         nosi_calls_crash(s, p);
         return;
