@@ -22,6 +22,7 @@ void nosi_strbuf_reserve(StrBuf *b, size_t extra)
         cap = need;
     b->s = nosi_realloc(b->s, cap);
     b->cap = cap;
+    b->s[b->n] = 0; // a buffer is a C string at any time
 }
 
 void nosi_strbuf_add(StrBuf *b, const char *s, size_t n)
