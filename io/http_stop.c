@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "io/http_internal.h"
+#include "io/signal.h"
 #include "vm/util/alloc.h"
 
 enum {
@@ -54,6 +55,8 @@ static void on_terminate(uv_signal_t *signal, int number)
     Termination *t = signal->data;
     size_t n;
     (void)number;
+    if (nosi_signal_taken(SIGTERM)) // the program does what it wants
+        return;
     if (t->since) { // again: at once
         nosi_sched_exit(t->sched, 128 + SIGTERM);
         return;

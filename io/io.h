@@ -72,7 +72,8 @@ typedef enum HandleKind {
     HANDLE_DATAGRAM,
     HANDLE_DATABASE,
     HANDLE_PG_POOL,
-    HANDLE_PG_GUARD
+    HANDLE_PG_GUARD,
+    HANDLE_SIGNAL
 } HandleKind;
 
 int64_t nosi_handle_add(HandleKind kind, void *object); // gives the new number

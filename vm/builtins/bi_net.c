@@ -3,6 +3,7 @@
 
 #include "io/dns.h"
 #include "io/exec.h"
+#include "io/signal.h"
 #include "io/tcp.h"
 #include "io/udp.h"
 
@@ -37,6 +38,11 @@ IO_NATIVE(tcp_peer)
 IO_NATIVE(tcp_set_no_delay)
 IO_NATIVE(tcp_set_keep_alive)
 IO_NATIVE(tcp_give)
+IO_NATIVE(signal_open)
+IO_NATIVE(signal_next)
+IO_NATIVE(signal_next_until)
+IO_NATIVE(signal_close)
+IO_NATIVE(signal_raise)
 IO_NATIVE(udp_bind)
 IO_NATIVE(udp_bind_on)
 IO_NATIVE(udp_send)
