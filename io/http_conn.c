@@ -3,6 +3,7 @@
  *
  * Everything here runs on the thread of the connection's loop, in callbacks or in natives. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
@@ -402,7 +403,10 @@ static void refuse(Conn *c, int status)
                      "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nContent-Type: text/plain\r\n"
                      "Date: %s\r\nConnection: close\r\n%s\r\n%s",
                      status, reason, strlen(reason), nosi_http_now(),
-                     status == 503 ? "Retry-After: 1\r\n" : "", head_only ? "" : reason);
+                     status == 503   ? "Retry-After: 1\r\n"
+                     : status == 426 ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+                                     : "",
+                     head_only ? "" : reason);
     uv_buf_t buf = {.base = text, .len = (size_t)n};
     if (c->x) {
         c->x->status = status;
@@ -734,6 +738,28 @@ void nosi_http_lose(Exchange *x, int status)
     x->lost.run = lost;
     if (!nosi_loop_post(x->loop, &x->lost))
         nosi_http_release(x);
+}
+
+bool nosi_http_detach(Exchange *x, HttpDetached *out)
+{
+    Conn *c = x->conn;
+    uv_os_fd_t fd;
+    if (!c || c->state != C_BUSY || c->ended_in || backlog(c) > 0)
+        return false;
+    // libuv does not give a descriptor back: this one is closed, a duplicate goes on.
+    if (uv_fileno(&c->uv.handle, &fd) != 0 || (out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        return false;
+    out->tls = c->tls;
+    out->in = c->in;
+    out->server = c->server;
+    c->tls = NULL;
+    c->in = (StrBuf){0};
+    nosi_http_server_retain(out->server);
+    atomic_fetch_add_explicit(&out->server->n_connections, 1, memory_order_relaxed);
+    x->status = 101;
+    nosi_http_log(x);
+    end_conn(c);
+    return true;
 }
 
 uint64_t nosi_http_clock_ns(void)

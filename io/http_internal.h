@@ -119,6 +119,7 @@ struct Server {
     /* any thread */
     _Atomic(int64_t) n_connections;
     _Atomic(bool) draining;   // no request after the present one on a connection
+    _Atomic(bool) stopping;   // the program ends: WebSockets are closed, too
     _Atomic(uint64_t) log_to; // serial of the process that gets a message for each answer, 0: none
     pthread_mutex_t lock;
     bool closed;         // under lock
@@ -178,6 +179,16 @@ void nosi_http_lose(Exchange *x, int status);
 uint64_t nosi_http_clock_ns(void); // monotonic
 const char *nosi_http_now(void);   // HTTP_DATE characters: the date now
 void nosi_http_log(Exchange *x);   // tells the log process that x is answered; loop's thread
+/* A connection that stops being one of HTTP. */
+typedef struct HttpDetached {
+    int fd;         // owned
+    Tls *tls;       // owned, or NULL
+    StrBuf in;      // owned; what has been read behind the request
+    Server *server; // a reference; the connection still counts as one of its
+} HttpDetached;
+/* Gives away the connection of x, which has been taken to be answered, on its loop's thread; x is
+ * logged. False: it is gone, or has bytes to send. */
+bool nosi_http_detach(Exchange *x, HttpDetached *out);
 /* Text of the other end's address. */
 void nosi_http_peer(Exchange *x, char *out, size_t n);
 

@@ -15,6 +15,7 @@
 
 #include "io/http_values.h"
 #include "io/io.h"
+#include "io/ws_internal.h"
 #include "vm/data/record.h"
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
@@ -312,6 +313,8 @@ static void run_drain(LoopTask *t)
 {
     Drain *d = (Drain *)t;
     nosi_http_conns_drain(d->loop, d->server);
+    if (atomic_load_explicit(&d->server->stopping, memory_order_relaxed)) // posting orders them
+        nosi_ws_server_stops(d->loop, d->server);
     nosi_http_server_drop(d->server);
     nosi_free(d);
 }

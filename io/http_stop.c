@@ -67,6 +67,7 @@ static void on_terminate(uv_signal_t *signal, int number)
         Server *s = list[i];
         if (s->res.loop == nosi_loop_here())
             nosi_http_stop_listening(s);
+        atomic_store_explicit(&s->stopping, true, memory_order_relaxed);
         nosi_http_server_drain(s);
         nosi_http_server_drop(s);
     }

@@ -73,6 +73,7 @@ typedef enum HandleKind {
     HANDLE_DATABASE,
     HANDLE_PG_POOL,
     HANDLE_PG_GUARD,
+    HANDLE_WEBSOCKET,
     HANDLE_SIGNAL
 } HandleKind;
 

@@ -56,6 +56,7 @@ typedef enum LoopData {
     LOOP_HTTP_SERVER,
     LOOP_PG,
     LOOP_EXEC,
+    LOOP_WS,
     LOOP_OTHER,
     LOOP_DATA__COUNT
 } LoopData;

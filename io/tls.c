@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 #include <string.h>
 
 #include "vm/util/alloc.h"
@@ -76,7 +77,33 @@ void nosi_tls_context_free(TlsContext *c)
     nosi_free(c);
 }
 
-Tls *nosi_tls_accept(TlsContext *c)
+TlsContext *nosi_tls_client(const char *ca_file, char **why)
+{
+    static const unsigned char protocols[] = "\x08http/1.1";
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    *why = NULL;
+    if (!ctx) {
+        *why = last_error("cannot set up", "TLS");
+        return NULL;
+    }
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_alpn_protos(ctx, protocols, sizeof protocols - 1);
+    int ok =
+        *ca_file ? SSL_CTX_load_verify_file(ctx, ca_file) : SSL_CTX_set_default_verify_paths(ctx);
+    if (ok != 1) {
+        *why = last_error("cannot use the certificates of", *ca_file ? ca_file : "the system");
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    TlsContext *c = nosi_alloc(sizeof *c);
+    c->ctx = ctx;
+    return c;
+}
+
+static Tls *new_tls(TlsContext *c)
 {
     Tls *t = nosi_alloc(sizeof *t);
     t->ssl = SSL_new(c->ctx);
@@ -86,8 +113,39 @@ Tls *nosi_tls_accept(TlsContext *c)
         nosi_fatal("out of memory");
     BIO_set_mem_eof_return(t->in, -1);
     SSL_set_bio(t->ssl, t->in, t->out);
+    return t;
+}
+
+Tls *nosi_tls_accept(TlsContext *c)
+{
+    Tls *t = new_tls(c);
     SSL_set_accept_state(t->ssl);
     return t;
+}
+
+Tls *nosi_tls_connect(TlsContext *c, const char *host)
+{
+    Tls *t = new_tls(c);
+    SSL_set_connect_state(t->ssl);
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), host) != 1) { // a name
+        SSL_set1_host(t->ssl, host);
+        SSL_set_tlsext_host_name(t->ssl, host);
+    }
+    ERR_clear_error();
+    SSL_do_handshake(t->ssl); // wants to read, after its first message
+    ERR_clear_error();
+    return t;
+}
+
+bool nosi_tls_ready(Tls *t)
+{
+    return SSL_is_init_finished(t->ssl);
+}
+
+const char *nosi_tls_why(Tls *t)
+{
+    long result = SSL_get_verify_result(t->ssl);
+    return result == X509_V_OK ? "the TLS handshake failed" : X509_verify_cert_error_string(result);
 }
 
 void nosi_tls_free(Tls *t)

@@ -12,7 +12,16 @@ typedef struct Tls Tls;               // one connection
 TlsContext *nosi_tls_server(const char *certificate, const char *key, char **why);
 void nosi_tls_context_free(TlsContext *c); // NULL is fine; connections keep what they need
 
+/* For clients: checks certificates against those in ca_file (PEM), or the system's when it is "".
+ * Reads files. */
+TlsContext *nosi_tls_client(const char *ca_file, char **why);
+
 Tls *nosi_tls_accept(TlsContext *c); // gives
+/* Gives a connection to that host, whose name or address its certificate must have. What must be
+ * sent first is there. */
+Tls *nosi_tls_connect(TlsContext *c, const char *host);
+bool nosi_tls_ready(Tls *t);      // the handshake is over
+const char *nosi_tls_why(Tls *t); // it failed, as a static text
 void nosi_tls_free(Tls *t);
 
 typedef enum TlsStatus { TLS_OK, TLS_END, TLS_FAILED } TlsStatus;

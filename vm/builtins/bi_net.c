@@ -6,6 +6,7 @@
 #include "io/signal.h"
 #include "io/tcp.h"
 #include "io/udp.h"
+#include "io/ws.h"
 
 #define IO_NATIVE(name)                        \
     Value nosi_bi_##name(Proc *p, Value *args) \
@@ -38,6 +39,20 @@ IO_NATIVE(tcp_peer)
 IO_NATIVE(tcp_set_no_delay)
 IO_NATIVE(tcp_set_keep_alive)
 IO_NATIVE(tcp_give)
+IO_NATIVE(ws_accept)
+IO_NATIVE(ws_trust)
+IO_NATIVE(ws_connect)
+IO_NATIVE(ws_send)
+IO_NATIVE(ws_send_until)
+IO_NATIVE(ws_recv)
+IO_NATIVE(ws_recv_until)
+IO_NATIVE(ws_recv_bytes)
+IO_NATIVE(ws_recv_bytes_until)
+IO_NATIVE(ws_close)
+IO_NATIVE(ws_close_with)
+IO_NATIVE(ws_status)
+IO_NATIVE(ws_configure)
+IO_NATIVE(ws_give)
 IO_NATIVE(signal_open)
 IO_NATIVE(signal_next)
 IO_NATIVE(signal_next_until)

@@ -51,7 +51,8 @@ static TyConId builtin_alias(Name name)
     static const struct {
         const char *name;
         TyConId id;
-    } aliases[] = {{"Int64", TC_INT}, {"Float64", TC_FLOAT}, {"Unit", TC_UNIT}, {"PgConn", TC_INT}};
+    } aliases[] = {{"Int64", TC_INT},  {"Float64", TC_FLOAT}, {"Unit", TC_UNIT},
+                   {"PgConn", TC_INT}, {"Server", TC_INT},    {"WebSocket", TC_INT}};
     for (uint32_t i = 0; i < NOS_COUNT(aliases); i++)
         if (!strcmp(name, aliases[i].name))
             return aliases[i].id;
