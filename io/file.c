@@ -519,6 +519,93 @@ Value nosi_file_append(Proc *p, Value *args)
     return write_whole(p, args, O_APPEND);
 }
 
+/* ---- replacing a file as a whole ------------------------------------------------------------- */
+
+/* Opens a new file in the directory of r->path: r->path2, r->fd. */
+static bool open_beside(FileReq *r)
+{
+    static _Atomic(unsigned) counter;
+    const char *slash = strrchr(r->path, '/');
+    int dir_n = slash ? (int)(slash + 1 - r->path) : 0;
+    do {
+        char name[64];
+        StrBuf path = {0};
+        // Relaxed: only uniqueness matters, and O_EXCL decides.
+        snprintf(name, sizeof name, ".nostos-%ld-%u", (long)getpid(),
+                 atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed));
+        nosi_strbuf_printf(&path, "%.*s%s", dir_n, r->path, name);
+        nosi_free(r->path2);
+        r->path2 = nosi_strdup(nosi_strbuf_cstr(&path));
+        nosi_strbuf_free(&path);
+        r->fd = open(r->path2, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (r->fd < 0 && (errno == EEXIST || errno == EINTR));
+    if (r->fd < 0)
+        r->err = errno;
+    return r->fd >= 0;
+}
+
+/* So that the new name survives a crash of the system, too. */
+static void sync_directory_of(const char *path)
+{
+    char *dir = nosi_strdup(path);
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        slash[slash == dir] = 0;
+    int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd); // some file systems cannot: then there is nothing more to do
+        close(fd);
+    }
+    nosi_free(dir);
+}
+
+static IoStep work_write_atomic(IoReq *io)
+{
+    FileReq *r = (FileReq *)io;
+    struct stat st;
+    bool exists = stat(r->path, &st) == 0;
+    if (exists && !S_ISREG(st.st_mode)) // a device or a pipe is not replaced by a file
+        return r->err = S_ISDIR(st.st_mode) ? EISDIR : EINVAL, IO_DONE;
+    char *real = exists ? realpath(r->path, NULL) : NULL; // what a link points to
+    if (real) {
+        nosi_free(r->path);
+        r->path = nosi_strdup(real);
+        free(real); // from realpath
+    }
+    if (!open_beside(r))
+        return IO_DONE;
+    if (exists && fchown(r->fd, st.st_uid, st.st_gid) != 0)
+        st.st_mode &= 0777; // another owner's: no more rights than its permissions
+    if (exists && fchmod(r->fd, st.st_mode & 07777) != 0)
+        r->err = errno;
+    if (!r->err)
+        write_data(r, r->fd); // never waits: a regular file
+    if (!r->err && fsync(r->fd) != 0)
+        r->err = errno;
+    if (close(r->fd) != 0 && !r->err && errno != EINTR)
+        r->err = errno;
+    r->fd = -1;
+    if (!r->err && rename(r->path2, r->path) != 0)
+        r->err = errno;
+    if (r->err)
+        unlink(r->path2);
+    else
+        sync_directory_of(r->path);
+    return IO_DONE;
+}
+
+Value nosi_file_write_atomic(Proc *p, Value *args)
+{
+    FileReq *r = path_req(p, args[0], work_write_atomic, finish_unit);
+    if (!r)
+        return VALUE_THROWN;
+    if (!nosi_payload_take(p, &r->out, args[1])) {
+        destroy(&r->io);
+        return VALUE_THROWN;
+    }
+    return submit(p, r);
+}
+
 /* ---- files and directories by path
  * --------------------------------------------------------------------------------- */
 
@@ -556,6 +643,17 @@ static IoStep work_size(IoReq *io)
         r->err = errno;
     else
         r->number = (int64_t)st.st_size;
+    return IO_DONE;
+}
+
+static IoStep work_modified(IoReq *io)
+{
+    FileReq *r = (FileReq *)io;
+    struct stat st;
+    if (stat(r->path, &st) != 0)
+        r->err = errno;
+    else
+        r->number = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
     return IO_DONE;
 }
 
@@ -658,6 +756,10 @@ static Value by_path(Proc *p, Value path, IoStep (*work)(IoReq *), Value (*finis
 Value nosi_file_size(Proc *p, Value *args)
 {
     return by_path(p, args[0], work_size, finish_int);
+}
+Value nosi_file_modified(Proc *p, Value *args)
+{
+    return by_path(p, args[0], work_modified, finish_int);
 }
 Value nosi_file_remove(Proc *p, Value *args)
 {
@@ -873,6 +975,39 @@ Value nosi_file_seek(Proc *p, Value *args)
         }
     destroy(&r->io);
     return throw_text(p, IO_ERR_INVALID_WHENCE, args[2]);
+}
+
+static IoStep work_same(IoReq *io)
+{
+    FileReq *r = (FileReq *)io;
+    struct stat open_one, named;
+    if (!still_open(r))
+        return IO_DONE;
+    if (fstat(r->file->fd, &open_one) != 0)
+        r->err = errno;
+    else if (stat(r->path, &named) == 0)
+        r->number = open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        r->err = errno;
+    return IO_DONE;
+}
+
+static Value finish_same(Proc *p, IoReq *io)
+{
+    return failed(p, (FileReq *)io) ? VALUE_THROWN : finish_bool(p, io);
+}
+
+Value nosi_file_is_at(Proc *p, Value *args)
+{
+    FileReq *r = handle_req(p, args[0], work_same, finish_same);
+    if (!r)
+        return VALUE_THROWN;
+    r->path = path_arg(p, args[1]);
+    if (!r->path) {
+        destroy(&r->io);
+        return VALUE_THROWN;
+    }
+    return submit(p, r);
 }
 
 static IoStep work_write(IoReq *io)

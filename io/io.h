@@ -70,6 +70,7 @@ typedef enum HandleKind {
     HANDLE_LISTENER,
     HANDLE_HTTP_SERVER,
     HANDLE_DATAGRAM,
+    HANDLE_WATCH,
     HANDLE_DATABASE,
     HANDLE_PG_POOL,
     HANDLE_PG_GUARD,
@@ -103,11 +104,14 @@ Value nosi_file_read_all(Proc *p, Value *args);
 Value nosi_file_read_bytes(Proc *p, Value *args);
 Value nosi_file_write_all(Proc *p, Value *args);
 Value nosi_file_append(Proc *p, Value *args);
+Value nosi_file_write_atomic(Proc *p, Value *args);
 Value nosi_file_exists(Proc *p, Value *args);
 Value nosi_file_remove(Proc *p, Value *args);
 Value nosi_file_rename(Proc *p, Value *args);
 Value nosi_file_copy(Proc *p, Value *args);
 Value nosi_file_size(Proc *p, Value *args);
+Value nosi_file_modified(Proc *p, Value *args);
+Value nosi_file_is_at(Proc *p, Value *args);
 Value nosi_file_open(Proc *p, Value *args);
 Value nosi_file_read(Proc *p, Value *args);
 Value nosi_file_read_bytes_handle(Proc *p, Value *args);

@@ -2,6 +2,7 @@
 #include "vm/builtins/bi.h"
 
 #include "io/io.h"
+#include "io/watch.h"
 
 #define IO_NATIVE(name)                        \
     Value nosi_bi_##name(Proc *p, Value *args) \
@@ -14,11 +15,18 @@ IO_NATIVE(file_read)
 IO_NATIVE(file_read_bytes_handle)
 IO_NATIVE(file_write_all)
 IO_NATIVE(file_append)
+IO_NATIVE(file_write_atomic)
 IO_NATIVE(file_exists)
 IO_NATIVE(file_remove)
 IO_NATIVE(file_rename)
 IO_NATIVE(file_copy)
 IO_NATIVE(file_size)
+IO_NATIVE(file_modified)
+IO_NATIVE(file_is_at)
+IO_NATIVE(file_watch)
+IO_NATIVE(file_next_change)
+IO_NATIVE(file_next_change_until)
+IO_NATIVE(file_unwatch)
 IO_NATIVE(file_open)
 IO_NATIVE(file_write)
 IO_NATIVE(file_read_line)
