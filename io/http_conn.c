@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -54,6 +55,7 @@ struct Conn {
     bool reading, ended_in, last;
     bool started; // the first byte of a head has come
     bool overdue; // its time was up at the last tick
+    bool lent;    // somebody sends the rest of the answer with a descriptor of his own
 };
 
 struct HttpLoop {
@@ -354,6 +356,9 @@ static void end_conn(Conn *c)
     nosi_strbuf_free(&c->in);
     nosi_tls_free(c->tls);
     c->tls = NULL;
+    uv_os_fd_t fd;
+    if (c->lent && uv_fileno(&c->uv.handle, &fd) == 0)
+        shutdown(fd, SHUT_RDWR); // his descriptor would keep the connection open
     uv_close(&c->uv.handle, on_closed);
 }
 
@@ -625,6 +630,16 @@ static void time_is_up(Conn *c)
         return;
     case C_BUSY:
     case C_FLUSH: {
+        if (c->lent) {
+            size_t sent = (size_t)atomic_load_explicit(&c->x->lent_sent, memory_order_relaxed);
+            if (sent == c->queued) { // no progress
+                end_conn(c);
+                return;
+            }
+            c->queued = sent;
+            set_limit(c, c->server->limits.write_ms);
+            return;
+        }
         size_t left = backlog(c);
         if (left == 0)
             return;
@@ -693,6 +708,31 @@ bool nosi_http_send(Exchange *x, const HttpOut *out)
             c->state = C_FLUSH;
     }
     return true;
+}
+
+int nosi_http_lend_socket(Exchange *x)
+{
+    Conn *c = x->conn;
+    uv_os_fd_t fd;
+    if (!c || c->state != C_BUSY || c->tls || backlog(c) || uv_fileno(&c->uv.handle, &fd) != 0)
+        return -1;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    c->lent = true;
+    c->queued = SIZE_MAX;
+    set_limit(c, c->server->limits.write_ms);
+    return fd;
+}
+
+void nosi_http_return_socket(Exchange *x)
+{
+    Conn *c = x->conn;
+    if (!c || !c->lent)
+        return;
+    c->lent = false;
+    set_limit(c, -1);
+    x->sent += atomic_load_explicit(&x->lent_sent, memory_order_relaxed);
 }
 
 size_t nosi_http_backlog(Exchange *x)

@@ -1,10 +1,12 @@
 /* http_file.c -- Server.file: a file as the answer, with validators, ranges and nothing outside its
- * directory. Files are read by the pool, big ones in pieces as fast as the client takes them. */
+ * directory. Files are read by the pool, big ones in pieces as fast as the client takes them; or,
+ * where nothing has to be done to the bytes, the pool has the system send them from its cache. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +15,11 @@
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
 
-enum { PIECE = 256 * 1024 }; // bytes read at once
+enum {
+    PIECE = 256 * 1024,    // bytes read at once
+    WITH_HEAD = 64 * 1024, // a body up to that long is sent together with its head
+    STRETCH = 4096 * 1024  // bytes a thread of the pool sends before others have their turn
+};
 
 typedef struct File {  // a file on its way; owned by the request or operation that works on it
     Exchange *x;       // a reference
@@ -30,6 +36,8 @@ typedef struct File {  // a file on its way; owned by the request or operation t
     size_t piece_n;
     bool failed;
     bool started;
+    int socket; // descriptor of the connection: the system sends; or -1
+    bool gone;  // the client is
 } File;
 
 static const char *text_of(const File *f, HttpSpan s)
@@ -133,7 +141,34 @@ static void read_piece(File *f)
     f->read += (int64_t)f->piece_n;
 }
 
-typedef struct FileReq { // the pool looks for the file, or reads a piece
+/* As much as the socket takes. */
+static IoStep send_rest(File *f, IoReq *r)
+{
+    int64_t stop = NOS_MIN(f->length, f->read + STRETCH);
+    while (f->read < stop) {
+        off_t at = f->from + f->read;
+        ssize_t n = sendfile(f->socket, f->fd, &at, (size_t)(stop - f->read));
+        if (n > 0) {
+            f->read += n;
+            // Relaxed: only looked at to see whether there is progress.
+            atomic_store_explicit(&f->x->lent_sent, f->read, memory_order_relaxed);
+        } else if (n < 0 && errno == EAGAIN) {
+            break;
+        } else if (n == 0 || (errno != EINTR && errno != EPIPE && errno != ECONNRESET)) {
+            f->failed = true; // shorter than it was, or unreadable
+            return IO_DONE;
+        } else if (errno != EINTR) {
+            f->gone = true;
+            return IO_DONE;
+        }
+    }
+    if (f->read == f->length)
+        return IO_DONE;
+    r->wait_fd = f->socket;
+    return IO_WAIT_WRITE;
+}
+
+typedef struct FileReq { // the pool looks for the file, reads a piece, or sends
     IoReq req;
     File *file; // owned
 } FileReq;
@@ -153,6 +188,8 @@ static void file_free(File *f)
         nosi_http_lose(f->x, 500); // unless all of it has been sent
     if (f->fd >= 0)
         close(f->fd);
+    if (f->socket >= 0)
+        close(f->socket);
     nosi_http_release(f->x);
     nosi_free(f->root);
     nosi_free(f->path);
@@ -176,6 +213,8 @@ static IoStep file_work(IoReq *r)
 {
     File *f = ((FileReq *)r)->file;
     struct stat st;
+    if (f->socket >= 0)
+        return send_rest(f, r);
     if (f->started) {
         read_piece(f);
         return IO_DONE;
@@ -187,7 +226,8 @@ static IoStep file_work(IoReq *r)
              (unsigned long long)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
     nosi_http_date(st.st_mtim.tv_sec, f->modified);
     look_at_conditions(f, st.st_mtim.tv_sec);
-    if ((f->status == 200 || f->status == 206) && !f->x->head.is_head && f->length > 0)
+    bool body = (f->status == 200 || f->status == 206) && !f->x->head.is_head;
+    if (body && f->length > 0 && (f->length <= WITH_HEAD || f->x->server->tls))
         read_piece(f);
     return IO_DONE;
 }
@@ -215,11 +255,12 @@ static void send_file_piece(HttpWaiter *w)
     FileOp *o = NOS_CONTAINER_OF(w, FileOp, waiter);
     File *f = o->file;
     bool last = f->read == f->length;
+    nosi_http_return_socket(f->x);
     HttpOut out = {.body = f->piece, .body_n = f->piece_n, .last = last, .close = f->x->close};
     o->waiting = false;
     if (last)
         nosi_http_advance(f->x, X_STREAMING, X_ANSWERED);
-    o->gone = !nosi_http_send(f->x, &out);
+    o->gone = f->gone || !nosi_http_send(f->x, &out);
     nosi_op_done(&o->op);
 }
 
@@ -270,6 +311,35 @@ static Value send_file(Proc *p, File *f)
     o->waiter.run = send_file_piece;
     o->file = f;
     return nosi_op_start(p, &o->op, f->x->loop, start_file_piece);
+}
+
+/* The head has been sent, the body not: by the system if that is possible. */
+
+static void start_lending(IoOp *op)
+{
+    File *f = ((FileOp *)op)->file;
+    f->socket = nosi_http_lend_socket(f->x);
+    nosi_op_done(op);
+}
+
+static void cancel_lending(IoOp *op)
+{
+    (void)op; // done as soon as it is started
+}
+
+static Value finish_lending(Proc *p, IoOp *op)
+{
+    return read_file(p, move_out(&((FileOp *)op)->file));
+}
+
+static Value send_by_system(Proc *p, File *f)
+{
+    FileOp *o = nosi_calloc(1, sizeof *o);
+    o->op.finish = finish_lending;
+    o->op.cancel = cancel_lending;
+    o->op.destroy = destroy_file_piece;
+    o->file = f;
+    return nosi_op_start(p, &o->op, f->x->loop, start_lending);
 }
 
 static void write_head(File *f, StrBuf *head)
@@ -327,6 +397,8 @@ static Value file_finish(Proc *p, IoReq *r)
     if (all)
         return VALUE_TRUE;
     f->started = true;
+    if (f->read == 0)
+        return send_by_system(p, move_out(&req->file));
     return read_file(p, move_out(&req->file));
 }
 
@@ -360,6 +432,6 @@ Value nosi_server_file(Proc *p, Value *args)
     f->path = path.s;
     f->head = head;
     f->notes = notes;
-    f->fd = -1;
+    f->fd = f->socket = -1;
     return read_file(p, f);
 }

@@ -65,7 +65,8 @@ struct Exchange {
     LoopTask lost;         // posted when nobody is left to answer: lost_status is sent
     int lost_status;
     uint64_t started_ns;
-    int64_t sent; // bytes of the answer's body
+    int64_t sent;               // bytes of the answer's body
+    _Atomic(int64_t) lent_sent; // bytes that whoever has the socket has sent
     int status;
     StrBuf body;
     const char *text; // what the spans of `head` refer to: behind the fields
@@ -162,6 +163,11 @@ typedef struct HttpOut {
 } HttpOut;
 /* Sends on x's connection, on its loop's thread. False: the connection is gone. */
 bool nosi_http_send(Exchange *x, const HttpOut *out);
+/* A descriptor of x's connection of the caller's own (non-blocking), to send the rest of the body
+ * with; what has been sent so is added to x->lent_sent, or the connection ends for lack of
+ * progress. -1: not possible now (TLS, bytes that wait, gone). Loop's thread. */
+int nosi_http_lend_socket(Exchange *x);
+void nosi_http_return_socket(Exchange *x); // before the next nosi_http_send; loop's thread
 /* Bytes of x's connection that wait to be sent; loop's thread. */
 size_t nosi_http_backlog(Exchange *x);
 /* Somebody who waits until the backlog has become small, or the connection is gone. Loop's thread.
