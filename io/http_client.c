@@ -146,6 +146,8 @@ static void set_up(ClientOp *o)
     curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, o->why);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    // A request that ends while its name is being looked up does not wait for the resolver.
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "nostos/" NOS_VERSION);
     curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
