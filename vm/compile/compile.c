@@ -72,6 +72,8 @@ static void register_type(Compiler *c, TypeDef *d)
         d->desc = nosi_shape_some->type;
     } else if (d == c->p->result) {
         d->desc = nosi_shape_ok->type;
+    } else if (d->module->is_library && d->full_name == nosi_shape_json[0]->type->full_name) {
+        d->desc = nosi_shape_json[0]->type;
     } else {
         uint32_t n = d->ctors.n;
         ShapeSpec *specs = ARENA_ARRAY(&c->scratch, ShapeSpec, n + 1);

@@ -198,6 +198,30 @@ static void shortest(StrBuf *out, double d, int sure, int most, bool full, Reads
     }
 }
 
+/* Numbers with few decimal places, as prices and measurements have them. m / 10^k is one correctly
+ * rounded division of two exact numbers, so m (at most 15 digits) with k places reads back as d. */
+static bool few_places(StrBuf *out, double d)
+{
+    double x = fabs(d), power = 10;
+    for (int k = 1; k <= 9 && x * power < 1e15; k++, power *= 10) {
+        double m = nearbyint(x * power);
+        if (m / power != x)
+            continue;
+        char digits[24];
+        int n = 0;
+        for (uint64_t rest = (uint64_t)m; rest || n <= k; rest /= 10) {
+            if (n == k)
+                digits[sizeof digits - 1 - (size_t)n++] = '.';
+            digits[sizeof digits - 1 - (size_t)n++] = (char)('0' + rest % 10);
+        }
+        if (d < 0)
+            nosi_strbuf_putc(out, '-');
+        nosi_strbuf_add(out, digits + sizeof digits - n, (size_t)n);
+        return true;
+    }
+    return false;
+}
+
 void nosi_float_text(StrBuf *out, double d)
 {
     if (special(out, d))
@@ -210,7 +234,8 @@ void nosi_float_text(StrBuf *out, double d)
         nosi_strbuf_puts(out, ".0");
         return;
     }
-    shortest(out, d, 15, 17, isnormal(d), reads_back_double);
+    if (!few_places(out, d))
+        shortest(out, d, 15, 17, isnormal(d), reads_back_double);
 }
 
 void nosi_float32_text(StrBuf *out, float f)

@@ -257,6 +257,12 @@ Value nosi_string_short_nogc(Heap *h, const char *s, size_t n)
     return v;
 }
 
+Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars)
+{
+    NOS_CHECK(n > STRING_SHORT_MAX);
+    return long_nogc(h, b, 0, n, chars, n);
+}
+
 Value nosi_string_of_char_nogc(Heap *h, uint32_t c)
 {
     char buf[4];

@@ -85,6 +85,9 @@ bool nosi_string_at_blob(Heap *h, StrBlob *b, size_t offset, size_t n, size_t ch
 /* Short text into space that is already reserved: at most STRING_MAX_WORDS words. n <=
  * STRING_SHORT_MAX. */
 Value nosi_string_short_nogc(Heap *h, const char *s, size_t n);
+/* A string of all n >= 64 bytes of b, which are `chars` code points: LSTRING_WORDS + 1 words. Takes
+ * one reference. */
+Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars);
 /* String of one code point: at most STRING_ONE_WORDS words. */
 enum { STRING_ONE_WORDS = 3 };
 Value nosi_string_of_char_nogc(Heap *h, uint32_t c);

@@ -81,12 +81,15 @@ Symbol *nosi_lookup_value(Program *p, Module *m, Name name)
 static TypeDef *lookup_simple_type(Program *p, Module *m, Name name)
 {
     TypeDef *t;
+    Module *json;
     for (Module *mm = m; mm; mm = mm->parent)
         if ((t = nosi_hashmap_get(&mm->types, name)))
             return t;
     if ((t = nosi_hashmap_get(&m->import_types, name)))
         return t;
     t = nosi_hashmap_get(&nosi_rs(p)->prelude_types, name);
+    if (!t && !strcmp(name, "Json") && (json = nosi_rs_load(p, nosi_intern_cstr("stdlib.json"))))
+        t = nosi_hashmap_get(&json->types, name); // needs no import (1.2)
     return t && (m->is_library || nosi_rs_visible(t->module, t->is_pub, m)) ? t : NULL;
 }
 
@@ -153,6 +156,14 @@ Module *nosi_lookup_private(Program *p, Module *m, Name name)
             return of;
     }
     return NULL;
+}
+
+/* Natives that take or give a Json (it is in their signature) need its module. */
+void nosi_rs_need_types(Program *p, Symbol *s)
+{
+    for (uint32_t i = 0; s && i < s->builtins.n; i++)
+        if (strstr(s->builtins.at[i]->signature, "Json"))
+            nosi_rs_load(p, nosi_intern_cstr("stdlib.json"));
 }
 
 /* The library's variants (Json above all) may be built without an import when only one loaded type

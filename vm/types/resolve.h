@@ -132,6 +132,7 @@ Name nosi_rs_join(Name a, Name b); // "a.b"; b when a is ""
 
 /* The module of that path, loaded through the loader when needed; NULL when there is none. */
 Module *nosi_rs_load(Program *p, Name path);
+void nosi_rs_need_types(Program *p, Symbol *s); // loads the module of Json when natives of s need it
 void nosi_rs_link_fallbacks(Program *p, Module *m);
 /* Adds what `from` knows under `name` to `to` (functions and constructors of one name merge). */
 Symbol *nosi_rs_merge(Program *p, Symbol *newer, Symbol *older);

@@ -34,6 +34,7 @@ static bool is_upper(Name name)
 static void set_symbol(Resolver *r, Expr *e, Symbol *s)
 {
     e->symbol = s;
+    nosi_rs_need_types(r->p, s);
     nosi_rs_dep_symbol(r, s);
     if (s->kind == SYM_MVAR)
         VEC_EACH (MvarWatch, w, &r->watches)
@@ -570,6 +571,7 @@ static void resolve_method(Resolver *r, Expr *e)
     }
     resolve_receiver(r, a);
     nosi_rs_dep_method(r, e->name);
+    nosi_rs_need_types(r->p, nosi_hashmap_get(&nosi_rs(r->p)->builtins, e->name));
     Local *l = nosi_rs_lookup_local(r, e->name); // last resort of 2.9
     if (l) {
         e->local = by_arity(l, e->args.n + 1);

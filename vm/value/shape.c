@@ -20,6 +20,7 @@ static Table types;
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 
 Shape *nosi_shape_some, *nosi_shape_none, *nosi_shape_ok, *nosi_shape_err;
+Shape *nosi_shape_json[JSON__COUNT];
 
 static void **slot(Table *t, uint32_t i)
 {
@@ -139,6 +140,28 @@ static const char *const builtin_type_names[TYPE__FIRST_USER] = {
     [TYPE_BUFFER] = "Buffer",
 };
 
+static void init_json(void) // under registry_lock
+{
+    static const struct {
+        const char *name;
+        uint8_t n_fields, rep;
+    } ctors[JSON__COUNT] = {
+        [JSON_NULL] = {"Null", 0, FIELD_VALUE},     [JSON_BOOL] = {"Bool", 1, FIELD_BOOL},
+        [JSON_NUMBER] = {"Number", 1, FIELD_FLOAT}, [JSON_INTEGER] = {"Integer", 1, FIELD_INT},
+        [JSON_STRING] = {"String", 1, FIELD_VALUE}, [JSON_ARRAY] = {"Array", 1, FIELD_VALUE},
+        [JSON_OBJECT] = {"Object", 1, FIELD_VALUE},
+    };
+    ShapeSpec specs[JSON__COUNT];
+    for (int i = 0; i < JSON__COUNT; i++)
+        specs[i] = (ShapeSpec){.name = nosi_intern_cstr(ctors[i].name),
+                               .n_fields = ctors[i].n_fields,
+                               .field_reps = &ctors[i].rep};
+    TypeDesc *t = register_type(nosi_intern_cstr("Json"), nosi_intern_cstr("stdlib.json.Json"),
+                                false, false, specs, JSON__COUNT);
+    for (int i = 0; i < JSON__COUNT; i++)
+        nosi_shape_json[i] = t->ctors[i];
+}
+
 static void init(void)
 {
     pthread_mutex_lock(&registry_lock);
@@ -161,6 +184,7 @@ static void init(void)
     nosi_shape_none = o->ctors[1];
     nosi_shape_ok = r->ctors[0];
     nosi_shape_err = r->ctors[1];
+    init_json();
     pthread_mutex_unlock(&registry_lock);
 }
 

@@ -122,6 +122,18 @@ NOS_INLINE const Shape *nosi_row_shape_of(Value v);
  * anything else by nosi_shapes_init with these names and constructor orders. */
 void nosi_shapes_init(void); // idempotent
 extern Shape *nosi_shape_some, *nosi_shape_none, *nosi_shape_ok, *nosi_shape_err;
+/* The constructors of stdlib.json.Json, registered likewise; ->type is the same for all. */
+typedef enum JsonCtor {
+    JSON_NULL,
+    JSON_BOOL,    // one raw Bool
+    JSON_NUMBER,  // one raw Float
+    JSON_INTEGER, // one raw Int
+    JSON_STRING,
+    JSON_ARRAY,  // [Json]
+    JSON_OBJECT, // [(String, Json)]
+    JSON__COUNT
+} JsonCtor;
+extern Shape *nosi_shape_json[JSON__COUNT];
 
 /* The registry of shapes: entry id is in chunk k, which holds SHAPE_CHUNK0 << k of them and never
  * moves. */
