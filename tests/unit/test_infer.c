@@ -562,7 +562,7 @@ TEST(failing_predicate_is_reported_at_the_call_with_a_note)
 
 TEST(signatures_of_natives_are_well_formed)
 {
-    accept("main() = 0\n");
+    accept("use stdlib.json\nmain() = 0\n");
     Infer *st = nosi_infer_state(prog);
     for (uint32_t i = 0; i < nosi_n_builtins; i++)
         CHECK(nosi_builtin_scheme(st, &nosi_builtins[i]));

@@ -18,12 +18,18 @@ typedef struct Proc Proc;
  *                        work, which goes on in the next one; the result is delivered then */
 typedef Value NativeFn(Proc *p, Value *args);
 
+/* What only natives do, beside the OpEffects (bytecode.h). */
+typedef enum {
+    FX_TYPES = 32,   // looks at the program's types (vm/value/typeinfo.h)
+    FX_TYPE_ARG = 64 // f[T](..): the last argument is the text of T
+} BuiltinEffect;
+
 typedef struct Builtin {
     Name name; // "String.length", "println"; "__x": visible to library code only
     const char
         *signature; // "(String, Int) -> String", "Show a => a -> ()": part 2, Appendix A notation
     uint8_t n_params;
-    unsigned effects; // FX_*
+    unsigned effects; // FX_* of OpEffect and BuiltinEffect
     const char *doc;  // one line
     NativeFn *fn;
 } Builtin;

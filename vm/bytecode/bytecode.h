@@ -35,7 +35,7 @@ typedef enum {
     FX_THROW = 2,
     FX_CALL = 4,
     FX_YIELD = 8,
-    FX_END = 16
+    FX_END = 16 // more: BuiltinEffect
 } OpEffect;
 
 typedef struct OpInfo {

@@ -37,7 +37,8 @@ void nosi_compile_forget(Program *p)
         return;
     HashMap *maps[] = {&c->static_fns,    &c->closures, &c->cell_jobs,  &c->defaults,
                        &c->ctor_cells,    &c->strings,  &c->floats,     &c->closure_values,
-                       &c->native_values, &c->helpers,  &c->field_refs, &c->ctor_refs};
+                       &c->native_values, &c->helpers,  &c->field_refs, &c->ctor_refs,
+                       &c->infos};
     for (size_t i = 0; i < NOS_COUNT(maps); i++)
         nosi_hashmap_free(maps[i]);
     nosi_arena_free(&c->arena);
@@ -202,6 +203,8 @@ bool nosi_compile_program(Program *p, CompileResult *out)
     nosi_arena_init(&c->scratch);
     VEC_EACH (TypeDef *, d, &p->types)
         register_type(c, *d);
+    if (p->reflects)
+        nosi_cg_typeinfo(c);
     declare_mvars(c, out);
     VEC_EACH (Impl *, impl, &p->impls)
         set_impl_slots(c, *impl);

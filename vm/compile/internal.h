@@ -177,6 +177,7 @@ struct Compiler {
     HashMap native_values;         // Builtin * -> Value *
     HashMap field_refs, ctor_refs; // Name -> chain of FieldRefs / CtorRefs
     HashMap helpers;               // Name -> FuncCell *
+    HashMap infos;                 // TypeDef * -> TypeInfo *
     Arena arena;
 };
 
@@ -311,6 +312,10 @@ MethodSite *nosi_cg_method_site(Compiler *c, const Target *t); // lower_call.c
 
 Shape *nosi_cg_shape(Compiler *c, Ctor *k);
 TypeDef *nosi_cg_typedef(Type *t); // user type of the pruned head, or NULL
+
+/* ---- typeinfo.c ------------------------------------------------------------------------------ */
+
+void nosi_cg_typeinfo(Compiler *c); // describes the types that are new; their shapes exist
 
 /* ---- walk.c ---------------------------------------------------------------------------------- */
 

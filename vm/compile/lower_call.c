@@ -124,6 +124,21 @@ void nosi_cg_eval_default(Fn *f, Function *fn, uint32_t k, uint32_t base)
     f->top = top;
 }
 
+/* The text of a type argument for parameter k. */
+static void type_text(Fn *f, const Expr *e, const Function *fn, uint32_t k, uint32_t to)
+{
+    const Target *t = e->target;
+    uint32_t i = fn->params[k].text_of - 1;
+    if (t->type_texts) {
+        nosi_cg_to(f, t->type_texts[i], to);
+        return;
+    }
+    StrBuf text = {0};
+    nosi_type_arg_text(&text, t->type_args[i]);
+    nosi_cg_loadk(f, to, nosi_cg_string(f->c, nosi_strbuf_cstr(&text), text.n));
+    nosi_strbuf_free(&text);
+}
+
 static void call_function(Fn *f, Expr *e, Function *fn, Dst d)
 {
     Args a = args_of(f, e);
@@ -133,7 +148,10 @@ static void call_function(Fn *f, Expr *e, Function *fn, Dst d)
     nosi_cg_at(f, e->span);
     for (uint32_t i = 0; i < fn->n_params; i++)
         if (i >= a.n || !a.at[i]) {
-            if (fn->params[i].default_value)
+            if (fn->params[i].text_of && e->target &&
+                (e->target->type_texts || e->target->type_args))
+                type_text(f, e, fn, i, base + i);
+            else if (fn->params[i].default_value)
                 nosi_cg_eval_default(f, fn, i, base);
             else
                 nosi_cg_unit(f, base + i);
@@ -284,10 +302,6 @@ static void call_builtin(Fn *f, Expr *e, const Builtin *b, Dst d)
         return;
     uint32_t top = f->top, n = NOS_MAX(b->n_params, a.n), base = nosi_cg_alloc(f, n ? n : 1);
     eval_args(f, &a, base, NULL);
-    if (e->target && e->target->type_text &&
-        a.n < b->n_params) // f[T](x): the type's spelling is the last argument
-        nosi_cg_loadk(f, base + a.n,
-                      nosi_cg_string(f->c, e->target->type_text, strlen(e->target->type_text)));
     nosi_cg_at(f, e->kind == EXPR_METHOD && e->op_span.file ? e->op_span : e->span);
     uint32_t to = d.kind == DST_REG ? d.reg : base;
     nosi_cg_abc(f, OP_CALLB, to, base, nosi_cg_ref(f, b));

@@ -463,7 +463,6 @@ bool nosi_json_reserve(JsonParse *j, Heap *h)
 {
     j->next = 0;
     j->depth = 0;
-    j->slot = &j->result;
     return nosi_heap_reserve_bytes(h, j->words, j->bytes);
 }
 
@@ -616,6 +615,8 @@ static JsonStatus build_value(JsonParse *j, Heap *h, size_t bytes)
 JsonStatus nosi_json_build(JsonParse *j, Heap *h, size_t bytes)
 {
     size_t nodes = bytes / 4 + 1;
+    if (!j->next) // the struct may have moved since the last step
+        j->slot = &j->result;
     for (; nodes; nodes--) {
         if (!j->slot) { // the next part of the innermost container that is not complete
             while (j->depth && !j->open[j->depth - 1].node)

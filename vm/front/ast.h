@@ -311,6 +311,7 @@ struct Expr {
     bool is_var;    // EXPR_BIND: `var`
     bool is_paren;  // was written in parentheses (so `(a, b)` style rules and hints can tell)
     /* R */
+    Expr **type_texts;  // CALL, METHOD: parallel to type_args, what passes them on at run time
     BindMode bind_mode; // EXPR_BIND
     Local *local;       // EXPR_NAME naming a local; EXPR_FOR's variable; BIND_ASSIGN's variable;
                   // ASSIGN_INDEX: variable that is rebound, when the collection is a plain variable

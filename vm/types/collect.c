@@ -629,6 +629,13 @@ Function *nosi_rs_function(Program *p, Module *m, Name name, FnClause **clauses,
         const Pat *pat = clauses[0]->params.at[i].pat;
         f->params[i].name = pat->kind == PAT_VAR ? pat->name : NULL;
         f->n_required += f->params[i].default_value == NULL;
+        if (!nosi_is_text_param(f->params[i].name))
+            continue;
+        f->n_texts++;
+        const TypeParamList *l = &clauses[0]->type_params;
+        for (uint32_t k = 0; k < l->n; k++)
+            if (!strcmp(l->at[k].name, f->params[i].name + 5))
+                f->params[i].text_of = k + 1;
     }
     RS_PUSH(p, &m->functions, f);
     FnList *l = nosi_hashmap_get(&rs->methods, name);
@@ -708,6 +715,7 @@ static void add_functions(Collect *c, ClauseGroup *g)
 
     Symbol *s = put_value(c, SYM_FUNC, g->name, first->name_span, false);
     uint32_t n = g->clauses.n;
+    nosi_rs_add_text_params(p, g->clauses.at, n);
     FnClause **same = nosi_alloc(n * sizeof *same);
     uint8_t *done = nosi_calloc(n, 1);
     Overload *os = nosi_calloc(n, sizeof *os);

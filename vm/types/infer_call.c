@@ -14,6 +14,12 @@ uint32_t nosi_cand_params(const Cand *c)
                         : c->method->n_params;
 }
 
+/* Those that arguments are for: not the ones that hold texts of type arguments. */
+static uint32_t given_params(const Cand *c)
+{
+    return nosi_cand_params(c) - (c->func ? c->func->n_texts : 0);
+}
+
 static uint32_t required_params(const Cand *c)
 {
     if (c->func)
@@ -60,6 +66,7 @@ ArgsFit nosi_fit_args(const Cand *c, const Name *names, uint32_t n, uint32_t *sl
     *culprit = 0;
     for (uint32_t i = 0; i < n_params; i++)
         slots[i] = NO_ARG;
+    n_params = given_params(c);
     for (uint32_t k = 0; k < n; k++) {
         if (!names[k])
             continue;
@@ -101,7 +108,7 @@ static void report_fit(Infer *st, const Cand *c, ArgsFit fit, uint32_t culprit,
                        const CallArgs *args, Span span, uint32_t offset)
 {
     const char *name = nosi_cand_name(c);
-    uint32_t n = nosi_cand_params(c), k = NOS_MIN(culprit, args->n ? args->n - 1 : 0);
+    uint32_t n = given_params(c), k = NOS_MIN(culprit, args->n ? args->n - 1 : 0);
     bool named = false;
     for (uint32_t i = 0; i < args->n; i++)
         named |= args->names[i] != NULL;
@@ -390,16 +397,32 @@ void nosi_target_args(Infer *st, Target *t, const CallArgs *args, const uint32_t
     }
 }
 
+/* The type parameters of f as `sub` knows them. */
+static Type **params_of(const Function *f, const Subst *sub)
+{
+    const FnInfo *info = f->info;
+    bool declared = info->declared && sub->vars == info->declared->vars && info->declared->n_vars;
+    return declared || !f->inferred ? info->declared_params : info->type_params;
+}
+
 static void target_for(Infer *st, Expr *node, const Cand *c, const CallArgs *args,
-                       const uint32_t *slots)
+                       const uint32_t *slots, const Subst *sub)
 {
     if (!node || !args->exprs)
         return;
-    const char *text = node->target ? node->target->type_text : NULL;
     Target *t;
     if (c->func) {
         t = nosi_new_target(st, TARGET_FUNC, c->func->name);
         t->func = c->func;
+        Type **params = c->func->n_texts && c->func->info ? params_of(c->func, sub) : NULL;
+        t->type_texts = params && node->type_args.n == c->func->info->n_type_params
+                            ? node->type_texts
+                            : NULL;
+        if (params && !t->type_texts) {
+            t->type_args = ARENA_ARRAY(st->arena, Type *, c->func->info->n_type_params);
+            for (uint32_t i = 0; i < c->func->info->n_type_params; i++)
+                t->type_args[i] = nosi_subst(st, sub, params[i]);
+        }
     } else if (c->builtin) {
         t = nosi_new_target(st, TARGET_BUILTIN, c->builtin->name);
         t->builtin = c->builtin;
@@ -416,12 +439,68 @@ static void target_for(Infer *st, Expr *node, const Cand *c, const CallArgs *arg
         node->target = t;
         return;
     }
-    t->type_text = text;
     nosi_target_args(st, t, args, slots, nosi_cand_params(c), 0);
     node->target = t;
 }
 
 /* ---- calling a candidate ------------------------------------------------------------------- */
+
+/* A type argument whose text is looked at when the program runs: an unknown name is an exception
+ * then, not an error now. */
+static Type *text_annot(Infer *st, const TypeExpr *t)
+{
+    SpecMark m = nosi_spec_begin(st);
+    nosi_annot(st, (TypeExpr *)t, st->def.scope, st->def.module);
+    return nosi_spec_end(st, m) ? nosi_annot(st, (TypeExpr *)t, st->def.scope, st->def.module)
+                                : st->dyn;
+}
+
+/* The variable that stands for T in the result of a native that takes the text of T, or NULL. */
+static Type *result_var(Type *t)
+{
+    t = nosi_prune(t);
+    if (t->kind == TY_VAR)
+        return t;
+    for (uint32_t i = 0; t->kind == TY_CON && i < t->n; i++) {
+        Type *v = result_var(t->args[i]);
+        if (v)
+            return v;
+    }
+    return NULL;
+}
+
+/* f[T, U](..): the declared type parameters of f in order; `fun`: its type here. */
+static void apply_type_args(Infer *st, Expr *e, const Cand *c, const Subst *sub, Type *fun)
+{
+    Function *f = c->func;
+    FnInfo *info = f ? f->info : NULL;
+    uint32_t n = info ? info->n_type_params : 0;
+    if (!n && c->builtin && (c->builtin->effects & FX_TYPE_ARG) && e->type_args.n == 1) {
+        Type *v = result_var(fun->result);
+        if (v)
+            nosi_unify(st, v, text_annot(st, e->type_args.at[0]));
+        return;
+    }
+    if (!n) {
+        if (!c->builtin)
+            nosi_infer_error(st, e->type_args.at[0]->span, "`%s` has no type parameters",
+                             nosi_cand_name(c));
+        return;
+    }
+    if (e->type_args.n != n) {
+        nosi_infer_error(st, e->type_args.at[0]->span,
+                         "Wrong number of type arguments: expected %u, found %u", n,
+                         e->type_args.n);
+        return;
+    }
+    Type **params = params_of(f, sub);
+    for (uint32_t i = 0; i < n && params; i++) {
+        const TypeExpr *arg = e->type_args.at[i];
+        Type *t = f->n_texts ? text_annot(st, arg)
+                             : nosi_annot(st, e->type_args.at[i], st->def.scope, st->def.module);
+        nosi_require_annotated(st, arg->span, t, nosi_subst(st, sub, params[i]));
+    }
+}
 
 /* Arguments are typed already. Reports (or notes, when speculating) what does not fit. */
 void nosi_apply(Infer *st, const Cand *c, const CallArgs *args, Type *result, Span span, Expr *node)
@@ -436,6 +515,8 @@ void nosi_apply(Infer *st, const Cand *c, const CallArgs *args, Type *result, Sp
     uint32_t mark = st->pending.n, errors = st->n_errors;
     Subst sub;
     Type *fun = nosi_cand_type(st, c, span, &sub);
+    if (node && node->kind == EXPR_METHOD && node->type_args.n)
+        apply_type_args(st, node, c, &sub, fun);
     for (uint32_t i = 0; i < fun->n; i++) {
         if (st->speculating && st->spec_failed)
             return;
@@ -453,7 +534,7 @@ void nosi_apply(Infer *st, const Cand *c, const CallArgs *args, Type *result, Sp
         nosi_report_clash(st, span, nosi_cand_name(c), result, fun->result, MISMATCH_PLAIN);
     nosi_solve(st, mark, false);
     if (!st->speculating)
-        target_for(st, node, c, args, slots);
+        target_for(st, node, c, args, slots, &sub);
 }
 
 CallArgs *nosi_call_args(Infer *st, Expr *e, Expr *receiver, Type *receiver_type)
@@ -488,32 +569,6 @@ void nosi_infer_args(Infer *st, CallArgs *args)
         }
 }
 
-/* f[T, U](..): the declared type parameters of f in order. */
-static void apply_type_args(Infer *st, Expr *e, const Cand *c, const Subst *sub)
-{
-    Function *f = c->func;
-    FnInfo *info = f ? f->info : NULL;
-    uint32_t n = info ? info->n_type_params : 0;
-    if (!n) {
-        if (!c->builtin)
-            nosi_infer_error(st, e->type_args.at[0]->span, "`%s` has no type parameters",
-                             nosi_cand_name(c));
-        return;
-    }
-    if (e->type_args.n != n) {
-        nosi_infer_error(st, e->type_args.at[0]->span,
-                         "Wrong number of type arguments: expected %u, found %u", n,
-                         e->type_args.n);
-        return;
-    }
-    bool declared = info->declared && sub->vars == info->declared->vars && info->declared->n_vars;
-    Type **params = declared || !f->inferred ? info->declared_params : info->type_params;
-    for (uint32_t i = 0; i < n && params; i++) {
-        Type *t = nosi_annot(st, e->type_args.at[i], st->def.scope, st->def.module);
-        nosi_require_annotated(st, e->type_args.at[i]->span, t, nosi_subst(st, sub, params[i]));
-    }
-}
-
 /* The only candidate: parameters guide the arguments as they are typed. */
 Type *nosi_call_single(Infer *st, Expr *e, const Cand *c, CallArgs *args, Type **out_fun,
                        uint32_t receivers)
@@ -533,7 +588,7 @@ Type *nosi_call_single(Infer *st, Expr *e, const Cand *c, CallArgs *args, Type *
     if (out_fun)
         *out_fun = fun;
     if (e->type_args.n)
-        apply_type_args(st, e, c, &sub);
+        apply_type_args(st, e, c, &sub, fun);
     bool fits = true;
     for (uint32_t k = 0; k < args->n; k++) {
         uint32_t i = 0;
@@ -559,7 +614,7 @@ Type *nosi_call_single(Infer *st, Expr *e, const Cand *c, CallArgs *args, Type *
             if (st->pending.at[i])
                 st->pending.at[i]->a = st->error;
     nosi_solve(st, mark, false);
-    target_for(st, e, c, args, slots);
+    target_for(st, e, c, args, slots, &sub);
     return fits ? fun->result : st->error;
 }
 
@@ -1057,56 +1112,6 @@ Type *nosi_call_value(Infer *st, Expr *e, Type *t, CallArgs *args, uint32_t firs
 
 /* ---- calls --------------------------------------------------------------------------------- */
 
-/* Natives whose type argument is passed on as text (1.5). */
-static Type *reflective_result(Infer *st, const char *name, Type *t)
-{
-    const char *dot = strrchr(name, '.');
-    name = dot ? dot + 1 : name;
-    static const char *const same[] = {"jsonToType", "fromJson", "makeRecord", "makeVariant"};
-    for (uint32_t i = 0; i < NOS_COUNT(same); i++)
-        if (!strcmp(name, same[i]))
-            return t;
-    if (!strcmp(name, "query"))
-        return nosi_con1(st, TC_LIST, t);
-    if (!strcmp(name, "requestToType")) {
-        Type **args = ARENA_ARRAY(st->arena, Type *, 2);
-        args[0] = t;
-        args[1] = BASIC(st, STRING);
-        return nosi_def_type(st, st->p->result, args);
-    }
-    return NULL;
-}
-
-static Type *infer_reflective(Infer *st, Expr *e, const CandList *l)
-{
-    const char *name = nosi_cand_name(&l->at[0]);
-    TypeExprList targs = e->type_args;
-    bool is_text = !strcmp(name, "typeNameOf") || !strcmp(name, "requestToType");
-    for (const char *const *n = (const char *const[]){"jsonToType", "fromJson", "makeRecord",
-                                                      "makeVariant", "query", NULL};
-         *n; n++)
-        is_text |= !strcmp(name, *n);
-    if (!is_text || targs.n != 1)
-        return NULL;
-    // An unknown type is a run-time exception: the spelling is passed through.
-    SpecMark m = nosi_spec_begin(st);
-    nosi_annot(st, targs.at[0], st->def.scope, st->def.module);
-    bool known = nosi_spec_end(st, m);
-    Type *t = known ? nosi_annot(st, targs.at[0], st->def.scope, st->def.module) : st->dyn;
-    e->type_args.n = 0;
-    e->target = nosi_new_target(st, TARGET_BUILTIN, NULL);
-    e->target->type_text = targs.at[0]->text;
-    CallArgs *args = nosi_call_args(st, e, NULL, NULL);
-    Type *result = nosi_call_single(st, e, &l->at[0], args, NULL, 0);
-    e->type_args = targs;
-    Type *want = reflective_result(st, name, t);
-    if (want && !nosi_is_silent(result)) {
-        nosi_unify(st, result, want);
-        result = want;
-    }
-    return result;
-}
-
 static Type *infer_assert_type(Infer *st, Expr *e, const Cand *c)
 {
     CallArgs *args = nosi_call_args(st, e, NULL, NULL);
@@ -1139,12 +1144,9 @@ static Type *infer_named_call(Infer *st, Expr *e, Symbol *s)
     symbol_cands(s, &l);
     Type *t = NULL;
     e->a->type = st->dyn; // several candidates: the callee is no value
-    if (l.n && e->type_args.n) {
-        if (l.at[0].builtin && !strcmp(l.at[0].builtin->name, "assertType") && e->type_args.n == 1)
-            t = infer_assert_type(st, e, &l.at[0]);
-        else
-            t = infer_reflective(st, e, &l);
-    }
+    if (l.n && e->type_args.n == 1 && l.at[0].builtin &&
+        !strcmp(l.at[0].builtin->name, "assertType"))
+        t = infer_assert_type(st, e, &l.at[0]);
     if (!t && l.n) {
         CallArgs *args = nosi_call_args(st, e, NULL, NULL);
         filter_by_args(st, &l, args->names, args->n);

@@ -757,9 +757,10 @@ static Type *infer(Infer *st, Expr *e, Type *hint)
     case EXPR_TRY_OP:
         return infer_try_op(st, e);
     case EXPR_CALL:
-        return nosi_infer_call(st, e, hint);
     case EXPR_METHOD:
-        return nosi_infer_method(st, e, hint);
+        for (uint32_t i = 0; e->type_texts && i < e->type_args.n; i++)
+            nosi_infer_expr(st, e->type_texts[i], BASIC(st, STRING));
+        return e->kind == EXPR_CALL ? nosi_infer_call(st, e, hint) : nosi_infer_method(st, e, hint);
     case EXPR_FIELD:
         return field_pred(st, e, nosi_infer_expr(st, e->a, NULL), e->name, NULL, false);
     case EXPR_TUPLE_INDEX:

@@ -158,12 +158,15 @@ Module *nosi_lookup_private(Program *p, Module *m, Name name)
     return NULL;
 }
 
-/* Natives that take or give a Json (it is in their signature) need its module. */
+/* Natives that take or give a Json (it is in their signature) need its module; those that look at
+ * types need their descriptions. */
 void nosi_rs_need_types(Program *p, Symbol *s)
 {
-    for (uint32_t i = 0; s && i < s->builtins.n; i++)
+    for (uint32_t i = 0; s && i < s->builtins.n; i++) {
+        p->reflects |= (s->builtins.at[i]->effects & FX_TYPES) != 0;
         if (strstr(s->builtins.at[i]->signature, "Json"))
             nosi_rs_load(p, nosi_intern_cstr("stdlib.json"));
+    }
 }
 
 /* The library's variants (Json above all) may be built without an import when only one loaded type

@@ -130,6 +130,7 @@ typedef struct FnParam {
     Expr *default_value;    // first one found among the clauses, or NULL
     FnScope *default_scope; // SCOPE_INIT scope: parameters to its left are locals of it, in order
     Scheme *default_scheme; // T (2.7)
+    uint32_t text_of;       // 1 + number of the type parameter whose text it holds, or 0
 } FnParam;
 
 /* A top-level function, or a method of an impl, or a trait's default method: all clauses of one
@@ -142,6 +143,7 @@ struct Function {
     FnParam *params;
     uint32_t n_params, n_required;
     bool is_pub, is_library;
+    uint32_t n_texts;     // the last of the parameters, which hold texts of type arguments
     bool has_type_params; // declared
     bool is_annotated;    // every parameter and the result are annotated
     Impl *impl;           // method of this impl
@@ -287,6 +289,7 @@ typedef struct Program {
              // scc_end[i]
     VEC(Symbol *) consts;     // constants the program uses, those they mention first
     VEC(Item *) exprs;        // ITEM_EXPR of the units of this check
+    bool reflects;            // resolve: it uses natives with FX_TYPES
     TypeDef *option, *result; // library types the checker and the runtime know
     void *infer;              // infer's own state
     void *resolve;            // resolve's own state
@@ -339,7 +342,8 @@ struct Target {
     uint32_t n_eval;
     VEC(TargetCand) cands;
     bool negate, compare_op;
-    const char *type_text; // explicit type argument's spelling for f[T](..) builtins, or NULL
+    Expr **type_texts; // FUNC with n_texts: texts of its type arguments, or NULL: those of
+    Type **type_args;  // the types that were inferred for them
 };
 
 /* ---- driver (check.c)
@@ -391,6 +395,10 @@ bool nosi_trait_visible(Program *p, Module *m, Trait *t);
  * after infer). */
 void nosi_check_mvars(Program *p, Function *f);
 void nosi_check_exhaustive(Program *p, Function *f);
+
+/* Parameters that hold the text of a type argument (type_text.c); the text of an inferred one. */
+bool nosi_is_text_param(Name name);
+void nosi_type_arg_text(StrBuf *out, Type *t);
 
 /* infer.c */
 void nosi_infer_begin(Program *p); // types, constructors, traits, impl heads

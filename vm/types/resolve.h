@@ -128,11 +128,19 @@ Function *nosi_rs_function(Program *p, Module *m, Name name, FnClause **clauses,
 bool nosi_rs_same_type(const TypeExpr *a, const TypeExpr *b);
 Name nosi_rs_join(Name a, Name b); // "a.b"; b when a is ""
 
+/* ---- type_text.c ---- */
+
+/* Gives functions that pass type parameters on at run time parameters for their texts: all clauses
+ * of one name, before they are put together. */
+void nosi_rs_add_text_params(Program *p, FnClause **cs, uint32_t n);
+/* Of a call with type arguments whose callee and arguments are resolved: e->type_texts. */
+void nosi_rs_type_args(Resolver *r, Expr *e);
+
 /* ---- imports.c ---- */
 
 /* The module of that path, loaded through the loader when needed; NULL when there is none. */
 Module *nosi_rs_load(Program *p, Name path);
-void nosi_rs_need_types(Program *p, Symbol *s); // loads the module of Json when natives of s need it
+void nosi_rs_need_types(Program *p, Symbol *s); // notes what its natives need: Json, types
 void nosi_rs_link_fallbacks(Program *p, Module *m);
 /* Adds what `from` knows under `name` to `to` (functions and constructors of one name merge). */
 Symbol *nosi_rs_merge(Program *p, Symbol *newer, Symbol *older);

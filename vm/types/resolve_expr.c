@@ -934,11 +934,15 @@ void nosi_rs_expr(Resolver *r, Expr *e)
         resolve_pipe(r, e);
         return;
     case EXPR_CALL:
-        resolve_call(r, e);
+    case EXPR_METHOD: {
+        if (e->kind == EXPR_CALL)
+            resolve_call(r, e);
+        else
+            resolve_method(r, e);
+        if (e->type_args.n && !e->type_texts)
+            nosi_rs_type_args(r, e);
         return;
-    case EXPR_METHOD:
-        resolve_method(r, e);
-        return;
+    }
     case EXPR_FIELD:
         resolve_field(r, e);
         return;
