@@ -2,6 +2,8 @@
 #include "vm/builtins/bi.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <strings.h>
 
 #include "sched/long.h"
 #include "vm/data/decode.h"
@@ -160,14 +162,26 @@ Value nosi_bi_make_variant_by_name(Proc *p, Value *args)
     return make(p, args[0], &args[1], args[2]);
 }
 
-Value nosi_bi_row_to_record(Proc *p, Value *args)
+static Value row_to_record(Proc *p, Value text, Value row)
 {
     DecodeOp o = {0};
-    WANT(0, value_is_tuple(args[0]), "Tuple");
-    WANT_STRING(1);
+    if (!value_is_tuple(row))
+        return nosi_type_error(p, "Tuple", row);
+    if (!value_is_string(text))
+        return nosi_type_error(p, "String", text);
     nosi_decode_begin(&o.d, DECODE_TYPED);
-    const TypeRef *t = read_type(p, &o.d, args[1]);
-    return decode_run(p, &o, t && nosi_decode_row(&o.d, t, args[0]));
+    const TypeRef *t = read_type(p, &o.d, text);
+    return decode_run(p, &o, t && nosi_decode_row(&o.d, t, row));
+}
+
+Value nosi_bi_row_to_record(Proc *p, Value *args)
+{
+    return row_to_record(p, args[1], args[0]);
+}
+
+Value nosi_bi_row_to_record_by_name(Proc *p, Value *args)
+{
+    return row_to_record(p, args[0], args[1]);
 }
 
 /* ---- types ----------------------------------------------------------------------------------- */
@@ -324,4 +338,201 @@ Value nosi_bi_type_info(Proc *p, Value *args)
     }
     p->heap.roots = roots.next;
     return b.ok ? b.at[b.n - 1] : nosi_out_of_memory(p);
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* The parameter of that name: form parameters override those of the query. ABSENT: there is none. */
+static Value parameter(Value request, const char *name)
+{
+    static const char *const lists[] = {"formParams", "queryParams"};
+    const Shape *shape = nosi_shape_of(request);
+    for (size_t k = 0; k < NOS_COUNT(lists); k++) {
+        int32_t field = nosi_shape_field(shape, nosi_intern_cstr(lists[k]));
+        if (field < 0 || field >= 64 || (shape->raw_mask >> field & 1))
+            continue;
+        for (Value l = obj_value(value_obj(request), (uint32_t)field); value_is_cons(l);
+             l = value_tail(l)) {
+            Value pair = value_head(l);
+            if (value_is_tuple(pair) && nosi_tuple_size(pair) == 2 &&
+                value_is_string(nosi_tuple_get(pair, 0)) &&
+                value_is_string(nosi_tuple_get(pair, 1)) &&
+                nosi_string_equal_bytes(nosi_tuple_get(pair, 0), name, strlen(name)))
+                return nosi_tuple_get(pair, 1);
+        }
+    }
+    return VALUE_ABSENT;
+}
+
+static bool bool_text(const char *s, bool *out)
+{
+    static const char *const yes[] = {"true", "1", "yes"}, *const no[] = {"false", "0", "no"};
+    for (size_t i = 0; i < NOS_COUNT(yes); i++)
+        if (!strcasecmp(s, yes[i]) || !strcasecmp(s, no[i])) {
+            *out = !strcasecmp(s, yes[i]);
+            return true;
+        }
+    return false;
+}
+
+typedef enum { TEXT_FITS, TEXT_BAD, TEXT_NOMEM, TEXT_TYPE } TextFit;
+
+/* The text *v as a value of a simple type. */
+static TextFit from_text(Heap *h, const TypeRef *t, Value *v)
+{
+    char few[64];
+    const char *s;
+    size_t n;
+    int64_t i;
+    double d;
+    bool b;
+    uint32_t c = 0;
+    if (t->kind != REF_BASIC)
+        return TEXT_TYPE;
+    nosi_string_view(*v, &s, &n);
+    snprintf(few, sizeof few, "%.*s", (int)NOS_MIN(n, sizeof few - 1), s);
+    bool is_short = n < sizeof few && strlen(few) == n;
+    switch (t->id) {
+    case TYPE_STRING:
+        return TEXT_FITS;
+    case TYPE_CHAR:
+        if (nosi_string_length(*v) != 1 || !nosi_string_code_at(*v, 0, &c))
+            return TEXT_BAD;
+        *v = value_char(c);
+        return TEXT_FITS;
+    case TYPE_BOOL:
+        if (!is_short || !bool_text(few, &b))
+            return TEXT_BAD;
+        *v = value_bool(b);
+        return TEXT_FITS;
+    case TYPE_FLOAT:
+    case TYPE_FLOAT32: {
+        Value x;
+        if (!is_short || !nosi_parse_float(few, n, &d) || isnan(d) || isinf(d))
+            return TEXT_BAD;
+        if (!nosi_float(h, d, &x) || nosi_num_convert(h, x, t->id, v) != NUM_OK)
+            return TEXT_NOMEM;
+        return TEXT_FITS;
+    }
+    case TYPE_INT:
+    case TYPE_INT8:
+    case TYPE_INT16:
+    case TYPE_INT32:
+    case TYPE_UINT8:
+    case TYPE_UINT16:
+    case TYPE_UINT32:
+    case TYPE_UINT64: {
+        Value x, sized;
+        if (!is_short || !nosi_parse_int(few, n, &i) || (t->id == TYPE_UINT64 && i < 0))
+            return TEXT_BAD;
+        if (!nosi_int(h, i, &x) || nosi_num_convert(h, x, t->id, &sized) != NUM_OK)
+            return TEXT_NOMEM;
+        if (value_is_sized(sized) && value_sized_int(sized) != i)
+            return TEXT_BAD; // *v is still the text
+        *v = sized;
+        return TEXT_FITS;
+    }
+    default:
+        return TEXT_TYPE;
+    }
+}
+
+static void complain(StrBuf *errors, const char *fmt, ...) NOS_PRINTF(2, 3);
+static void complain(StrBuf *errors, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (errors->n)
+        nosi_strbuf_puts(errors, ", ");
+    nosi_strbuf_vprintf(errors, fmt, ap);
+    va_end(ap);
+}
+
+/* Field i of the record into *v. False: out of memory. */
+static bool take_field(Heap *h, const Shape *shape, uint32_t i, const TypeRef *t, Value *v,
+                       StrBuf *errors)
+{
+    const char *name = shape->field_names[i];
+    bool optional = t->kind == REF_NAMED && t->info->desc == nosi_shape_some->type;
+    if (value_is_absent(*v)) {
+        *v = optional ? nosi_none() : VALUE_UNIT;
+        if (!optional)
+            complain(errors, "missing required field '%s'", name);
+        return true;
+    }
+    const TypeRef *inner = optional ? t->args[0] : t;
+    StrBuf text = {0};
+    TextFit fit = from_text(h, inner, v);
+    nosi_typeref_show(&text, inner, NULL);
+    if (fit == TEXT_BAD) {
+        const char *s;
+        size_t n;
+        nosi_string_view(*v, &s, &n);
+        complain(errors, "field '%s': expected %s, got '%.*s'", name, text.s,
+                 (int)NOS_MIN(n, (size_t)200), s);
+    } else if (fit == TEXT_TYPE) {
+        complain(errors, "field '%s': a parameter cannot be a %s", name, text.s);
+    }
+    nosi_strbuf_free(&text);
+    return fit == TEXT_NOMEM ? false : fit != TEXT_FITS || !optional || nosi_some(h, *v, v);
+}
+
+static Value request_record(Proc *p, Value *args, const TypeRef *t, StrBuf *errors)
+{
+    Heap *h = &p->heap;
+    const Shape *shape = t->info->desc->ctors[0];
+    uint32_t n = shape->n_fields;
+    Value *vals = nosi_calloc(n + 1, sizeof *vals), out = VALUE_UNIT;
+    for (uint32_t i = 0; i < n; i++)
+        vals[i] = parameter(args[0], shape->field_names[i]);
+    ROOT_ARRAY(h, vals, n);
+    bool ok = true;
+    for (uint32_t i = 0; i < n && ok; i++) {
+        const TypeRef *field = t->info->fields[0][i];
+        ok = take_field(h, shape, i, field->kind == REF_PARAM ? t->args[field->param] : field,
+                        &vals[i], errors);
+    }
+    if (ok && !errors->n)
+        ok = nosi_record_new(h, shape, vals, &out, NULL) == RECORD_OK && nosi_ok(h, out, &out);
+    UNROOT(h);
+    nosi_free(vals);
+    return ok ? out : nosi_out_of_memory(p);
+}
+
+Value nosi_bi_request_to_type(Proc *p, Value *args)
+{
+    static const char *const kinds[] = {[INFO_RECORD] = "record",
+                                        [INFO_VARIANT] = "variant",
+                                        [INFO_ALIAS] = "alias",
+                                        [INFO_EMPTY] = "type without fields"};
+    const char *s;
+    size_t n;
+    StrBuf errors = {0}, unknown = {0};
+    Value v = VALUE_UNIT;
+    Arena a;
+    WANT(0, value_is_record(args[0]), "HttpRequest");
+    WANT_STRING(1);
+    nosi_arena_init(&a);
+    nosi_string_view(args[1], &s, &n);
+    const TypeRef *t = nosi_typeref_read(&a, s, n, caller_file(p), &unknown);
+    if (!t) {
+        nosi_strbuf_puts(&errors, "Unknown type: ");
+        nosi_type_text_plain(&errors, nosi_strbuf_cstr(&unknown), unknown.n);
+    } else if (t->kind != REF_NAMED || t->info->kind != INFO_RECORD) {
+        StrBuf text = {0};
+        nosi_typeref_show(&text, t, NULL);
+        complain(&errors, "requestToType only works with record types, '%s' is a %s", text.s,
+                 t->kind == REF_NAMED ? kinds[t->info->kind] : "built-in type");
+        nosi_strbuf_free(&text);
+    } else {
+        v = request_record(p, args, t, &errors);
+    }
+    if (errors.n && !value_is_thrown(v)) {
+        bool ok = nosi_string_lossy(&p->heap, errors.s, errors.n, &v) && nosi_err(&p->heap, v, &v);
+        v = ok ? v : nosi_out_of_memory(p);
+    }
+    nosi_arena_free(&a);
+    nosi_strbuf_free(&errors);
+    nosi_strbuf_free(&unknown);
+    return v;
 }

@@ -133,6 +133,8 @@ Name nosi_rs_join(Name a, Name b); // "a.b"; b when a is ""
 /* Gives functions that pass type parameters on at run time parameters for their texts: all clauses
  * of one name, before they are put together. */
 void nosi_rs_add_text_params(Program *p, FnClause **cs, uint32_t n);
+/* The function (there is only one) takes the text of a type argument. */
+bool nosi_rs_wants_text(const Symbol *s);
 /* Of a call with type arguments whose callee and arguments are resolved: e->type_texts. */
 void nosi_rs_type_args(Resolver *r, Expr *e);
 

@@ -535,6 +535,23 @@ static void resolve_call(Resolver *r, Expr *e)
     resolve_args(r, e);
 }
 
+/* x.f(..) with a function f that wants the text of a type argument is always f(x, ..): a choice at
+ * run time would not know the type. */
+static bool resolve_typed_method(Resolver *r, Expr *e)
+{
+    Symbol *s = nosi_lookup_value(r->p, r->m, e->name);
+    if (!s || !nosi_rs_wants_text(s) || nosi_rs_lookup_local(r, e->name) ||
+        trait_method(r, e->name))
+        return false;
+    Expr *f = nosi_rs_new_expr(r, EXPR_NAME, e->op_span.file ? e->op_span : e->span);
+    f->name = e->name;
+    e->kind = EXPR_CALL;
+    prepend_arg(r, e, e->a);
+    e->a = f;
+    resolve_call(r, e);
+    return true;
+}
+
 static void resolve_method(Resolver *r, Expr *e)
 {
     Path path;
@@ -569,6 +586,8 @@ static void resolve_method(Resolver *r, Expr *e)
             return;
         }
     }
+    if (resolve_typed_method(r, e))
+        return;
     resolve_receiver(r, a);
     nosi_rs_dep_method(r, e->name);
     nosi_rs_need_types(r->p, nosi_hashmap_get(&nosi_rs(r->p)->builtins, e->name));

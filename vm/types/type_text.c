@@ -218,23 +218,24 @@ static Expr *text_of(Resolver *r, const TypeExpr *t)
     return e;
 }
 
-static bool takes_text(const Symbol *s)
+bool nosi_rs_wants_text(const Symbol *s)
 {
-    return s && s->kind == SYM_BUILTIN && s->builtins.n &&
+    if (s->kind == SYM_FUNC)
+        return s->funcs.n == 1 && s->funcs.at[0]->n_texts;
+    return s->kind == SYM_BUILTIN && s->builtins.n &&
            (s->builtins.at[0]->effects & FX_TYPE_ARG) != 0;
 }
 
 void nosi_rs_type_args(Resolver *r, Expr *e)
 {
     uint32_t n = e->type_args.n;
-    const Symbol *s = e->kind == EXPR_METHOD ? nosi_hashmap_get(&nosi_rs(r->p)->builtins, e->name)
-                                             : e->a->symbol;
+    const Symbol *s = e->kind == EXPR_CALL ? e->a->symbol : NULL;
     e->type_texts = ARENA_ARRAY(&r->p->arena, Expr *, n);
     for (uint32_t i = 0; i < n; i++) {
         e->type_texts[i] = text_of(r, e->type_args.at[i]);
         nosi_rs_expr(r, e->type_texts[i]);
     }
-    if (n != 1 || !takes_text(s))
+    if (n != 1 || !s || s->kind != SYM_BUILTIN || !nosi_rs_wants_text(s))
         return;
     Arg *at = ARENA_ARRAY(&r->p->arena, Arg, e->args.n + 1);
     if (e->args.n)
