@@ -21,7 +21,7 @@ static bool is_prelude(const char *path)
 {
     static const char *const names[] = {"core",   "list",   "string", "map",     "set",
                                         "option", "traits", "io",     "process", "number",
-                                        "http",   "net",    "pg"};
+                                        "http",   "net",    "pg",     "jsonvalue"};
     for (size_t i = 0; i < NOS_COUNT(names); i++)
         if (strcmp(path + strlen("stdlib."), names[i]) == 0)
             return true;

@@ -144,4 +144,3 @@ Value nosi_bi_json_escape(Proc *p, Value *args)
     p->budget -= (int32_t)NOS_MIN(n / 256, (size_t)1 << 24);
     return bi_text(p, &out);
 }
-

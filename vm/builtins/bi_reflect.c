@@ -9,7 +9,8 @@
 #include "vm/data/decode.h"
 #include "vm/value/typeinfo.h"
 
-/* The file of the program's own function that called: an ambiguous type name means the one there. */
+/* The file of the program's own function that called: an ambiguous type name means the one there.
+ */
 static const char *caller_file(const Proc *p)
 {
     const Value *base = p->base;
@@ -221,7 +222,8 @@ static void push_text(Builder *b, const char *s)
 static void make_map(Builder *b, uint32_t pairs)
 {
     Value map = VALUE_UNIT;
-    b->ok = b->ok && nosi_map_from_pairs(b->h, &b->at[b->n - 2 * pairs], pairs, NULL, &map) == MAP_OK;
+    b->ok =
+        b->ok && nosi_map_from_pairs(b->h, &b->at[b->n - 2 * pairs], pairs, NULL, &map) == MAP_OK;
     b->n -= 2 * pairs;
     push(b, map);
 }
@@ -267,7 +269,7 @@ static void info_map(Builder *b, const TypeInfo *info)
     push_text(b, "name");
     push_text(b, info->name);
     push_text(b, "kind");
-    push_text(b, !info->is_reactive ? kinds[info->kind]
+    push_text(b, !info->is_reactive          ? kinds[info->kind]
                  : info->kind == INFO_RECORD ? "reactive"
                                              : "reactive_variant");
     if (info->kind == INFO_RECORD) {
@@ -342,7 +344,8 @@ Value nosi_bi_type_info(Proc *p, Value *args)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* The parameter of that name: form parameters override those of the query. ABSENT: there is none. */
+/* The parameter of that name: form parameters override those of the query. ABSENT: there is none.
+ */
 static Value parameter(Value request, const char *name)
 {
     static const char *const lists[] = {"formParams", "queryParams"};

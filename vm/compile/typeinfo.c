@@ -7,7 +7,8 @@
 
 static const TypeRef *type_ref(Compiler *c, const TypeDef *of, Type *t);
 
-static const TypeRef *const *type_refs(Compiler *c, const TypeDef *of, Type *const *types, uint32_t n)
+static const TypeRef *const *type_refs(Compiler *c, const TypeDef *of, Type *const *types,
+                                       uint32_t n)
 {
     const TypeRef **at = nosi_calloc(n, sizeof *at);
     for (uint32_t i = 0; i < n; i++)

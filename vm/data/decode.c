@@ -22,7 +22,7 @@ typedef struct Typed { // a type and what its parameters stand for
     const DecodeEnv *env;
 } Typed;
 
-struct DecodeEnv { // the arguments of one use of a type
+struct DecodeEnv {      // the arguments of one use of a type
     const TypeRef *use; // whose arguments they are
     uint32_t n;
     Typed *at;
@@ -306,8 +306,8 @@ static bool decode_char(Decoder *d, Typed x, size_t slot)
     if (n != 1 || !nosi_string_code_at(payload(v), 0, &c))
         return fail(d, "%s",
                     d->style == DECODE_TYPED ? "Expected a String of one character for Char"
-                    : n              ? "Expected a string of one character for Char"
-                                     : "Expected non-empty string for Char");
+                    : n                      ? "Expected a string of one character for Char"
+                                             : "Expected non-empty string for Char");
     d->vals[slot] = value_char(c);
     return true;
 }
@@ -475,8 +475,8 @@ static bool open_payload(Decoder *d, Typed x, const Shape *shape, size_t slot)
     }
     if (k == JSON_OBJECT) {
         Value first = value_is_cons(payload(v)) ? value_head(payload(v)) : VALUE_UNIT;
-        if (shape->has_named || (!value_is_unit(first) &&
-                                 find_field(shape, 0, nosi_tuple_get(first, 0)) >= 0)) {
+        if (shape->has_named ||
+            (!value_is_unit(first) && find_field(shape, 0, nosi_tuple_get(first, 0)) >= 0)) {
             open_members(d, x, shape, slot, payload(v));
             return true;
         }
@@ -896,9 +896,10 @@ bool nosi_decode_fields(Decoder *d, const TypeRef *type, const char *ctor, size_
     size_t size;
     MapEntry *entries = nosi_map_entries(map, &size);
     for (size_t i = 0; i < size; i++) {
-        int32_t k = value_is_string(entries[i].key)
-                        ? find_field(shape, (uint32_t)NOS_MIN(i, (size_t)UINT32_MAX), entries[i].key)
-                        : -1;
+        int32_t k =
+            value_is_string(entries[i].key)
+                ? find_field(shape, (uint32_t)NOS_MIN(i, (size_t)UINT32_MAX), entries[i].key)
+                : -1;
         if (k >= 0)
             d->vals[f->base + (size_t)k] = entries[i].value;
     }

@@ -1,9 +1,9 @@
-/* decode.h -- Json values as values of a declared type: the one decoder behind jsonToType, fromJson,
- * fromJsonValue, makeRecord, makeVariant and typed rows (part 3, 1.10 and 1.11).
+/* decode.h -- Json values as values of a declared type: the one decoder behind jsonToType,
+ * fromJson, fromJsonValue, makeRecord, makeVariant and typed rows (part 3, 1.10 and 1.11).
  *
- * Iterative and in steps. Where a Json is expected any other value is taken as it is when it has the
- * right type (columns of a database, fields given to makeRecord): Ints become Floats and sized ones
- * where those are declared, `()` is None and anything else Some for an Option.
+ * Iterative and in steps. Where a Json is expected any other value is taken as it is when it has
+ * the right type (columns of a database, fields given to makeRecord): Ints become Floats and sized
+ * ones where those are declared, `()` is None and anything else Some for an Option.
  *
  *      nosi_decode_begin(&d, style); d.arena holds the type
  *      nosi_decode_value(&d, type, json)  or one of the others: what is to be made
@@ -31,9 +31,9 @@ typedef struct DecodeFrame DecodeFrame;
 
 typedef struct Decoder {
     DecodeStyle style;
-    Arena arena;    // types and environments
+    Arena arena; // types and environments
     RootFrame *roots;
-    Value *vals;    // owned: sources, replaced by results; [0]: the whole
+    Value *vals; // owned: sources, replaced by results; [0]: the whole
     size_t n, cap;
     VEC(DecodeFrame) frames;
     DecodeEnv *top; // without parameters

@@ -79,7 +79,8 @@ NOS_INLINE void put_byte(StrBuf *out, char c)
 
 void nosi_json_escape(StrBuf *out, const char *s, size_t n)
 {
-    static const char names[32] = {['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\b'] = 'b', ['\f'] = 'f'};
+    static const char names[32] = {
+        ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\b'] = 'b', ['\f'] = 'f'};
     for (size_t from = 0;;) {
         size_t i = nosi_json_plain(s, from, n);
         put(out, s + from, i - from);

@@ -17,11 +17,11 @@ typedef struct JsonWriter {
     HashMap open; // mutable records being written: they can be cyclic
 } JsonWriter;
 
-/* Compact JSON of any value: records become objects in field order, variants {"Ctor": payload} (null
- * without fields, the field itself, an array of several), lists, sets, arrays and tuples arrays, maps
- * objects with their keys shown, `()` and numbers without a value in JSON (NaN, infinity) null,
- * BigInts and Decimals numbers when an Int or a Float has exactly that value, else strings; a `Json`
- * value is what it stands for. Iterative; never collects. */
+/* Compact JSON of any value: records become objects in field order, variants {"Ctor": payload}
+ * (null without fields, the field itself, an array of several), lists, sets, arrays and tuples
+ * arrays, maps objects with their keys shown, `()` and numbers without a value in JSON (NaN,
+ * infinity) null, BigInts and Decimals numbers when an Int or a Float has exactly that value, else
+ * strings; a `Json` value is what it stands for. Iterative; never collects. */
 void nosi_json_write_begin(JsonWriter *w, StrBuf *out, Value v);
 /* Writes about `bytes` bytes more. True: that was all. */
 bool nosi_json_write(JsonWriter *w, size_t bytes);
@@ -31,8 +31,8 @@ void nosi_json_text(StrBuf *out, Value v);
 
 /* Appends text with what JSON strings must escape, without quotes. `s` is UTF-8. */
 void nosi_json_escape(StrBuf *out, const char *s, size_t n);
-/* The first byte of s[i..end) that a JSON string cannot hold as it is (a quote, a backslash, a control
- * character), or end. */
+/* The first byte of s[i..end) that a JSON string cannot hold as it is (a quote, a backslash, a
+ * control character), or end. */
 size_t nosi_json_plain(const char *s, size_t i, size_t end);
 
 #endif

@@ -24,8 +24,8 @@ typedef enum NodeKind {
 
 struct JsonNode {
     uint8_t kind;
-    bool escaped;       // STRING, KEY: the text has escapes
-    uint32_t bytes;     // STRING, KEY: of the decoded text, when it is short
+    bool escaped;   // STRING, KEY: the text has escapes
+    uint32_t bytes; // STRING, KEY: of the decoded text, when it is short
     uint64_t x;
 };
 
@@ -35,7 +35,15 @@ struct JsonOpen {
     bool object;
 };
 
-enum State { WANT_VALUE, WANT_VALUE_OR_END, WANT_KEY, WANT_KEY_OR_END, WANT_COLON, WANT_COMMA, WANT_END };
+enum State {
+    WANT_VALUE,
+    WANT_VALUE_OR_END,
+    WANT_KEY,
+    WANT_KEY_OR_END,
+    WANT_COLON,
+    WANT_COMMA,
+    WANT_END
+};
 
 enum { KEY_SLOTS = 256, TEXT_LONG = STRING_SHORT_MAX + 1 };
 
@@ -177,8 +185,8 @@ static void string_done(JsonParse *j)
         node(j, N_STRING, bytes); // how long it is
         j->bytes += bytes;
     }
-    j->words += (j->str.key ? 0 : 2) +
-                (bytes >= TEXT_LONG ? LSTRING_WORDS + 1 : 2 + (bytes + 7) / 8);
+    j->words +=
+        (j->str.key ? 0 : 2) + (bytes >= TEXT_LONG ? LSTRING_WORDS + 1 : 2 + (bytes + 7) / 8);
 }
 
 /* Goes on in a string up to byte `until`. */
@@ -434,7 +442,7 @@ JsonStatus nosi_json_scan(JsonParse *j, size_t bytes)
         st = scan_string(j, until);
     while (st == JSON_DONE) {
         while (j->at < until && (j->s[j->at] == ' ' || j->s[j->at] == '\n' || j->s[j->at] == '\t' ||
-                                j->s[j->at] == '\r'))
+                                 j->s[j->at] == '\r'))
             j->at++;
         if (j->at >= j->n)
             return j->state == WANT_END ? JSON_DONE : bad(j, "unexpected end of text");

@@ -28,9 +28,9 @@ typedef struct JsonNode JsonNode;
 typedef struct JsonOpen JsonOpen;
 
 typedef struct JsonParse {
-    const char *s; // borrowed: valid UTF-8
-    size_t n, at;  // bytes; how far the scan has come
-    int state;     // what may come next (json_parse.c)
+    const char *s;     // borrowed: valid UTF-8
+    size_t n, at;      // bytes; how far the scan has come
+    int state;         // what may come next (json_parse.c)
     const char *error; // after JSON_BAD: what is wrong at `at`
     struct {           // a string that is being scanned
         size_t start, bytes;

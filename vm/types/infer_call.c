@@ -415,9 +415,8 @@ static void target_for(Infer *st, Expr *node, const Cand *c, const CallArgs *arg
         t = nosi_new_target(st, TARGET_FUNC, c->func->name);
         t->func = c->func;
         Type **params = c->func->n_texts && c->func->info ? params_of(c->func, sub) : NULL;
-        t->type_texts = params && node->type_args.n == c->func->info->n_type_params
-                            ? node->type_texts
-                            : NULL;
+        t->type_texts =
+            params && node->type_args.n == c->func->info->n_type_params ? node->type_texts : NULL;
         if (params && !t->type_texts) {
             t->type_args = ARENA_ARRAY(st->arena, Type *, c->func->info->n_type_params);
             for (uint32_t i = 0; i < c->func->info->n_type_params; i++)
@@ -469,6 +468,30 @@ static Type *result_var(Type *t)
     return NULL;
 }
 
+static bool occurs_in(Type *v, Type *t, int depth)
+{
+    t = nosi_prune(t);
+    if (t == v || depth > 200)
+        return true;
+    for (uint32_t i = 0; t->kind != TY_VAR && i < t->n; i++)
+        if (occurs_in(v, t->args[i], depth + 1))
+            return true;
+    return t->kind == TY_FUN && occurs_in(v, t->result, depth + 1);
+}
+
+/* Neither the type of the function nor its predicates mention this parameter: it was not
+ * generalised, and what one call says of it must not bind the others. */
+static bool is_phantom(Type *param, const Subst *sub, Type *fun)
+{
+    Type *v = nosi_prune(param);
+    if (v->kind != TY_VAR)
+        return false;
+    for (uint32_t i = 0; i < sub->n; i++)
+        if (sub->vars[i] == v)
+            return false;
+    return !occurs_in(v, fun, 0);
+}
+
 /* f[T, U](..): the declared type parameters of f in order; `fun`: its type here. */
 static void apply_type_args(Infer *st, Expr *e, const Cand *c, const Subst *sub, Type *fun)
 {
@@ -495,6 +518,8 @@ static void apply_type_args(Infer *st, Expr *e, const Cand *c, const Subst *sub,
     }
     Type **params = params_of(f, sub);
     for (uint32_t i = 0; i < n && params; i++) {
+        if (is_phantom(params[i], sub, fun))
+            continue;
         const TypeExpr *arg = e->type_args.at[i];
         Type *t = f->n_texts ? text_annot(st, arg)
                              : nosi_annot(st, e->type_args.at[i], st->def.scope, st->def.module);

@@ -3,10 +3,10 @@
  * `f[T](..)` hands the text of T over where it is needed: to natives that look at types
  * (FX_TYPE_ARG: the text is their last argument), and to functions that hand it on. A function with
  * a declared type parameter that occurs in a type application in its body (`fromJson[T](j)`,
- * `typeNameOf[T]()`, `rows[List[T]](..)`) gets one more parameter, behind its own and with a default,
- * that holds the text. Nothing else pays: a generic function that never names its type parameters
- * that way stays as it is, and no values carry types. A call that does not say `[T]` passes the type
- * that was inferred.
+ * `typeNameOf[T]()`, `rows[List[T]](..)`) gets one more parameter, behind its own and with a
+ * default, that holds the text. Nothing else pays: a generic function that never names its type
+ * parameters that way stays as it is, and no values carry types. A call that does not say `[T]`
+ * passes the type that was inferred.
  *
  * The name of such a parameter cannot be written in a program. */
 #include <ctype.h>
@@ -114,8 +114,8 @@ void nosi_rs_add_text_params(Program *p, FnClause **cs, uint32_t n)
             const TypeParam *t = &cs[i]->type_params.at[k];
             bool needed = false; // by any clause of the function
             for (uint32_t j = 0; j < n && !needed; j++)
-                needed = arity[j] == arity[i] && declares(cs[j], t->name) &&
-                         needs_text(cs[j], t->name);
+                needed =
+                    arity[j] == arity[i] && declares(cs[j], t->name) && needs_text(cs[j], t->name);
             if (needed)
                 add_param(p, cs[i], t);
         }
