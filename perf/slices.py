@@ -26,7 +26,15 @@ LIST, TEXT = "xs = range(0, n).map(i => (i * 7919) % n)", 's = "lorem ipsum, ".r
 STRINGS = "xs = range(0, n).map(i => show((i * 7919) % n))"
 MAP = "m = Map.fromList(range(0, n).map(i => (i, i)))"
 SET = "m = Set.fromList(range(0, n))"
+RECORDS = 'xs = range(0, n / 8).map(i => %{"id": i, "long": 123456789})\n    s = Json.stringify(xs)\n    j = Json.parse(s)'
 TABLE = {
+    "jsonParse": (RECORDS, "Json.parse(s)"),
+    "jsonStringify": (RECORDS, "Json.stringify(j)"),
+    "jsonReflect": (RECORDS, "reflect(xs)"),
+    "jsonDecode": (RECORDS, "fromJson[List[Map[String, Int]]](j)"),
+    "jsonLongString": (TEXT + "\n    t = Json.stringify(s)", "Json.parse(t)"),
+    "jsonLongText": (TEXT, "Json.stringify(s)"),
+    "jsonKeys": (MAP, "Json.stringify(m)"),
     "length": (LIST, "xs.tail().length()"),
     "index": (LIST, "xs.tail()[n - 2]"),
     "reverse": (LIST, "xs.reverse()"),

@@ -45,6 +45,7 @@ enum State {
     WANT_END
 };
 
+enum { SEGMENT = 1 << 9 }; // nodes
 enum { KEY_SLOTS = 256, TEXT_LONG = STRING_SHORT_MAX + 1 };
 
 void nosi_json_begin(JsonParse *j, const char *s, size_t n)
@@ -54,6 +55,8 @@ void nosi_json_begin(JsonParse *j, const char *s, size_t n)
 
 void nosi_json_end(JsonParse *j)
 {
+    for (size_t i = 0; i < j->n_segments; i++)
+        nosi_free(j->tape[i]);
     nosi_free(j->tape);
     nosi_free(j->open);
     nosi_free(j->keys);
@@ -67,13 +70,21 @@ void nosi_json_text_at(JsonParse *j, const char *s)
     j->s = s;
 }
 
+static JsonNode *node_at(const JsonParse *j, size_t i)
+{
+    return &j->tape[i / SEGMENT][i % SEGMENT];
+}
+
 static JsonNode *node(JsonParse *j, NodeKind kind, uint64_t x)
 {
-    if (j->n_nodes == j->cap_nodes) {
-        j->cap_nodes = j->cap_nodes ? j->cap_nodes * 2 : 32;
-        j->tape = nosi_realloc(j->tape, j->cap_nodes * sizeof *j->tape);
+    if (j->n_nodes / SEGMENT == j->n_segments) {
+        if (j->n_segments == j->cap_segments) {
+            j->cap_segments = j->cap_segments ? j->cap_segments * 2 : 4;
+            j->tape = nosi_realloc(j->tape, j->cap_segments * sizeof *j->tape);
+        }
+        j->tape[j->n_segments++] = nosi_alloc(SEGMENT * sizeof(JsonNode));
     }
-    JsonNode *t = &j->tape[j->n_nodes++];
+    JsonNode *t = node_at(j, j->n_nodes++);
     *t = (JsonNode){.kind = (uint8_t)kind, .x = x};
     return t;
 }
@@ -158,7 +169,7 @@ static void key_node(JsonParse *j, size_t start, size_t raw)
         h = h * 31 + (unsigned char)s[i];
     uint32_t *slot = &j->keys[(h ^ h >> 8) % KEY_SLOTS];
     if (*slot) {
-        const JsonNode *k = &j->tape[*slot - 1];
+        const JsonNode *k = node_at(j, *slot - 1);
         if (k->bytes == raw && memcmp(j->s + k->x, s, raw) == 0) {
             node(j, N_SAME, *slot - 1);
             return;
@@ -351,7 +362,7 @@ static JsonStatus scan_value(JsonParse *j, size_t until)
 {
     if (j->depth) { // an element or member: one more cell
         JsonOpen *o = &j->open[j->depth - 1];
-        j->tape[o->node].x++;
+        node_at(j, o->node)->x++;
         j->words += o->object ? 5 : 2;
     }
     j->state = j->depth ? WANT_COMMA : WANT_END;
@@ -501,7 +512,7 @@ static size_t decode(const JsonParse *j, size_t *from, char *to, size_t max)
 /* A long text, at most `bytes` of it now. */
 static JsonStatus long_text(JsonParse *j, Heap *h, const JsonNode *t, size_t bytes, Value *out)
 {
-    size_t n = t[1].x;
+    size_t n = node_at(j, j->next + 1)->x; // its own node follows
     StrBlob *b = j->copy.blob;
     if (!b) {
         b = nosi_blob_new(n);
@@ -553,10 +564,10 @@ static Object *wrap(JsonParse *j, Heap *h, JsonCtor ctor)
 /* The key in front of a member's value: a pair with room for it. */
 static JsonStatus build_key(JsonParse *j, Heap *h, JsonOpen *o, size_t bytes)
 {
-    JsonNode *t = &j->tape[j->next];
+    JsonNode *t = node_at(j, j->next);
     Value key;
     if (t->kind == N_SAME) {
-        key = (Value){j->tape[t->x].x};
+        key = (Value){node_at(j, t->x)->x};
     } else {
         JsonStatus st = text(j, h, t, bytes, &key);
         if (st != JSON_DONE)
@@ -577,7 +588,7 @@ static JsonStatus build_key(JsonParse *j, Heap *h, JsonOpen *o, size_t bytes)
 
 static JsonStatus build_value(JsonParse *j, Heap *h, size_t bytes)
 {
-    const JsonNode *t = &j->tape[j->next];
+    const JsonNode *t = node_at(j, j->next);
     switch ((NodeKind)t->kind) {
     case N_NULL:
         *j->slot = value_ctor(nosi_shape_json[JSON_NULL]->id);

@@ -37,8 +37,8 @@ typedef struct JsonParse {
         bool key, open, escaped;
         uint32_t hash;
     } str;
-    JsonNode *tape; // owned
-    size_t n_nodes, cap_nodes;
+    JsonNode **tape; // in segments, so that no step copies all of it; owned
+    size_t n_nodes, n_segments, cap_segments;
     JsonOpen *open; // containers around the next value; owned
     size_t depth, cap_open;
     size_t words, bytes; // of the result: in the heap, and in the blobs of long strings
