@@ -89,6 +89,7 @@ void nosi_http_forget(Exchange *x);   // out of it
 /* p has accepted x, or was started by a process that had: when the last such process has ended,
  * nobody is left to answer. */
 void nosi_http_hold(Proc *p, Exchange *x);
+Exchange *nosi_http_newest(Proc *p); // what it holds last, borrowed, or NULL
 /* p accepts another request: those before it that a younger process has, too, are that one's alone.
  */
 void nosi_http_look_through(Proc *p);
@@ -129,6 +130,10 @@ struct Server {
     uint32_t n_queued;   // under lock
     WakeTicket *waiting; // under lock: ring of processes in accept
     uint32_t n_waiting, cap_waiting, first_waiting, sweep_at;
+    Fragment *handler; // under lock: a process of its own runs it for each request; owned, or NULL
+    uint64_t serving;  // under lock: the process that gave it, their parent
+    WakeTicket *until_closed; // under lock: n_until_closed processes that wait for the end; owned
+    uint32_t n_until_closed;
 };
 
 void nosi_http_server_drop(Server *s);

@@ -121,6 +121,12 @@ void nosi_http_hold(Proc *p, Exchange *x)
     list->n++;
 }
 
+Exchange *nosi_http_newest(Proc *p)
+{
+    HeldList *list = p->extra ? p->extra->http_held : NULL;
+    return list && list->first ? list->first->x : NULL;
+}
+
 static void let_go(Held *held, bool lose)
 {
     // acq_rel: the last one sees what the others sent.

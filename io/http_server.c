@@ -141,6 +141,29 @@ static Value accepted(Proc *p, Exchange *x)
     return v;
 }
 
+/* A process of its own for x: it is on the worker of the connection, and nothing is handed over.
+ * Takes the reference, and the closure (NULL: there is none, because there are too many processes).
+ */
+static void start_handler(Server *s, Exchange *x, uint64_t parent, Fragment *closure)
+{
+    Proc *p = nosi_spawn_prepare(s->sched, parent, closure);
+    if (p) {
+        nosi_http_remember(x);
+        nosi_http_hold(p, x);
+        nosi_spawn_publish(p);
+    } else {
+        nosi_http_lose(x, 503);
+    }
+    nosi_http_release(x);
+}
+
+Value nosi_server_given(Proc *p, Value *args)
+{
+    (void)args;
+    Exchange *x = nosi_http_newest(p);
+    return x ? nosi_http_request_value(p, x) : nosi_io_throw(p, IO_ERR_INVALID_HANDLE, NULL);
+}
+
 static Value deliver(Proc *p, void *data);
 static _Thread_local bool matching;
 
@@ -174,10 +197,16 @@ static Value deliver(Proc *p, void *data)
     Server *s = x->server;
     pthread_mutex_lock(&s->lock);
     bool closed = s->closed;
-    if (!closed)
+    Fragment *handler = NULL;
+    uint64_t serving = s->serving;
+    if (!closed && s->handler && !s->n_waiting)
+        handler = nosi_fragment_copy(s->handler->root);
+    else if (!closed)
         push_locked(s, x, true);
     pthread_mutex_unlock(&s->lock);
-    if (closed) {
+    if (handler) {
+        start_handler(s, x, serving, handler);
+    } else if (closed) {
         nosi_http_lose(x, 503);
         nosi_http_release(x);
     } else {
@@ -190,18 +219,28 @@ void nosi_http_dispatch(Exchange *x)
 {
     Server *s = x->server;
     WakeTicket t = {0};
+    Fragment *handler = NULL;
+    uint64_t serving = 0;
     bool wake = false;
 
     pthread_mutex_lock(&s->lock);
     bool closed = s->closed;
     if (!closed) {
         wake = s->n_waiting && !s->n_queued;
-        if (wake)
+        if (wake) {
             t = pop_waiting_locked(s);
-        else
+        } else if (s->handler) {
+            handler = nosi_fragment_copy(s->handler->root);
+            serving = s->serving;
+        } else {
             push_locked(s, x, false);
+        }
     }
     pthread_mutex_unlock(&s->lock);
+    if (handler) {
+        start_handler(s, x, serving, handler);
+        return;
+    }
     if (closed) {
         nosi_http_lose(x, 503);
         nosi_http_release(x);
@@ -253,6 +292,47 @@ Value nosi_server_accept(Proc *p, Value *args)
     return result;
 }
 
+Value nosi_server_serve(Proc *p, Value *args)
+{
+    Exchange *x, *gone = NULL;
+
+    Server *s = get_server(args[0]);
+    if (!s)
+        return nosi_io_throw(p, IO_ERR_INVALID_HANDLE, NULL);
+    Fragment *handler = nosi_heap_export(&p->heap, args[1]), *old = NULL;
+    pthread_mutex_lock(&s->lock);
+    bool closed = s->closed;
+    if (!closed) {
+        old = s->handler;
+        s->handler = handler;
+        s->serving = p->serial;
+        s->until_closed =
+            nosi_realloc(s->until_closed, (s->n_until_closed + 1) * sizeof *s->until_closed);
+        s->until_closed[s->n_until_closed++] = nosi_park(p, PROC_IO);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (closed) {
+        nosi_fragment_free(handler);
+        nosi_http_server_drop(s);
+        return nosi_io_throw(p, IO_ERR_SERVER_CLOSED, NULL);
+    }
+    nosi_fragment_free(old);
+    for (;;) { // those that came before
+        pthread_mutex_lock(&s->lock);
+        x = pop_locked(s, nosi_loop_here(), &gone);
+        handler = x ? nosi_fragment_copy(s->handler->root) : NULL;
+        uint64_t serving = s->serving;
+        pthread_mutex_unlock(&s->lock);
+        drop_gone(gone);
+        gone = NULL;
+        if (!x)
+            break;
+        start_handler(s, x, serving, handler);
+    }
+    nosi_http_server_drop(s);
+    return VALUE_PARKED;
+}
+
 /* ---- the end of a server -------------------------------------------------------------------- */
 
 static pthread_mutex_t servers_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -277,6 +357,8 @@ static void destroy_server(IoResource *r)
     nosi_tls_context_free(s->tls);
     nosi_free(s->queues);
     nosi_free(s->waiting);
+    nosi_free(s->until_closed);
+    nosi_fragment_free(s->handler);
     pthread_mutex_destroy(&s->lock);
     if (s->fd >= 0)
         close(s->fd);
@@ -371,10 +453,13 @@ static void close_server(IoResource *r)
             x->queue_next = queued;
             queued = x;
         }
-    uint32_t n = s->n_waiting;
-    WakeTicket *tickets = nosi_alloc(NOS_MAX(n, 1u) * sizeof *tickets);
+    uint32_t n = s->n_waiting, n_serving = s->n_until_closed;
+    WakeTicket *tickets = nosi_alloc(NOS_MAX(n + n_serving, 1u) * sizeof *tickets);
     for (uint32_t i = 0; i < n; i++)
         tickets[i] = pop_waiting_locked(s);
+    for (uint32_t i = 0; i < n_serving; i++)
+        tickets[n++] = s->until_closed[i];
+    s->n_until_closed = 0;
     pthread_mutex_unlock(&s->lock);
     for (uint32_t i = 0; i < n; i++)
         nosi_wake_fn(s->sched, tickets[i], server_closed, NULL);

@@ -10,6 +10,10 @@ Value nosi_server_bind(Proc *p, Value *args);
 Value nosi_server_port(Proc *p, Value *args);
 Value nosi_server_close(Proc *p, Value *args);
 Value nosi_server_accept(Proc *p, Value *args); // the fields of an HttpRequest as a tuple
+/* (handle, closure without arguments): runs it in a new process for each request nobody waits for
+ * in accept; returns by raising when the server is closed. */
+Value nosi_server_serve(Proc *p, Value *args);
+Value nosi_server_given(Proc *p, Value *args); // in such a process: its request, as accept gives it
 Value nosi_server_respond(Proc *p, Value *args);
 Value nosi_server_stream(Proc *p, Value *args); // (id, status, headers): the body follows in pieces
 Value nosi_server_write(Proc *p, Value *args);  // (id, piece)

@@ -83,6 +83,11 @@ void nosi_sched_interrupt(Sched *s);
 /* Starts a process that calls `closure` (copied) without arguments. Returns the Pid; SPAWN_MONITOR:
  * the tuple (pid, ref); or VALUE_THROWN. May collect. */
 Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind);
+/* The same for events instead of a process: `closure` (takes) is what it calls, `parent` only a
+ * number to show. It does not run, and nobody finds it, before nosi_spawn_publish. NULL: there are
+ * as many processes as --max-processes allows; closure is freed. Any thread. */
+Proc *nosi_spawn_prepare(Sched *s, uint64_t parent, Fragment *closure);
+void nosi_spawn_publish(Proc *p); // p may be gone afterwards
 /* Sends v (copied) to a process; dead or unknown serials are ignored. Never collects p's heap. */
 void nosi_send(Proc *p, uint64_t serial, Value v);
 /* Takes f (NULL: root is an immediate). Any thread. */

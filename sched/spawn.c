@@ -233,6 +233,24 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
     return result;
 }
 
+Proc *nosi_spawn_prepare(Sched *s, uint64_t parent, Fragment *closure)
+{
+    if (!take_place(s)) {
+        nosi_fragment_free(closure);
+        return NULL;
+    }
+    Proc *p = nosi_proc_new(s, parent);
+    start_closure(p, nosi_heap_adopt(&p->heap, closure));
+    return p;
+}
+
+void nosi_spawn_publish(Proc *p)
+{
+    Sched *s = p->sched;
+    nosi_pid_add(s, p);
+    nosi_runq_push(s, p);
+}
+
 /* ---- sending
  * -------------------------------------------------------------------------------------------------
  */
