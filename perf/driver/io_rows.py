@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -26,7 +27,8 @@ from .rows import Row
 HELLO = b"Hello, World!"
 PG_PORT = 54329
 PG_ENV = {"PGHOST": "127.0.0.1", "PGPORT": str(PG_PORT), "PGUSER": "bench", "PGDATABASE": "bench", "PGSSLMODE": "disable"}
-NAMES = ("http", "idle", "httpclient", "fileread", "pgsleep", "pgsmall", "httppg")
+NAMES = ("http", "idle", "held", "httpclient", "fileread", "pgsleep", "pgsmall", "httppg")
+HELD = 20000
 
 
 def free_port():
@@ -52,6 +54,14 @@ def cpu_seconds(pid):
             fields = pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()
             total += int(fields[11]) + int(fields[12])
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def threads(pid):
+    total = 0
+    for p in tree(pid):
+        with contextlib.suppress(OSError):
+            total += len(os.listdir(f"/proc/{p}/task"))
+    return total
 
 
 def memory_kb(pid):
@@ -144,13 +154,21 @@ def load(name, path, connections, langs, opt, env=None, check=None):
                 run["cpu_ms"] = (cpu_seconds(pid) - before) * 1e3
                 run["cpu_us_per_req"] = run["ms"] = run["cpu_ms"] * 1e3 / max(1, run["requests"])
                 run["rss_mb"] = memory_kb(pid) / 1024
+                run["threads"] = threads(pid)
+                run["spare_threads"] = run["threads"] - os.cpu_count()
                 result[lang].append(run)
-    return summary(name, ["req_per_s", "p50_us", "p99_us", "cpu_us_per_req"], result, "ms: CPU ms of 1,000 requests")
+    return summary(name, ["req_per_s", "p50_us", "p99_us", "cpu_us_per_req", "threads"], result, "ms: CPU ms of 1,000 requests")
 
 
-def idle(langs, opt):
-    """Memory of an idle keep-alive connection."""
-    count, result = 500 if opt.quick else 10000, {}
+def most_connections():
+    """How many the limit of open files allows, at each end."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return HELD if hard == resource.RLIM_INFINITY else min(HELD, hard - 100)
+
+
+def idle(name, count, langs, opt):
+    """Memory of an idle keep-alive connection; are they all there afterwards?"""
+    result = {}
     client = languages.build_c("c", "idleconns")
     for lang in langs if client else []:
         port = free_port()
@@ -161,6 +179,7 @@ def idle(langs, opt):
             if not pid:
                 result[lang] = "the server did not start"
                 continue
+            # Once everything is warm: what a request needs is not a connection's.
             wrk(f"http://127.0.0.1:{port}/", 8, 1)
             before, start = memory_kb(pid), time.monotonic()
             with subprocess.Popen([client, str(port), str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
@@ -169,11 +188,20 @@ def idle(langs, opt):
                 time.sleep(1)
                 cpu = cpu_seconds(pid)
                 time.sleep(2)
-                result[lang] = [{"ms": ms, "errors": not ready, "bytes_per_conn": (memory_kb(pid) - before) * 1024 / count,
+                held = sum(sockets(q) for q in tree(pid)) if ready else 0
+                result[lang] = [{"ms": ms, "errors": not ready or held < count, "held": held, "threads": threads(pid), "bytes_per_conn": (memory_kb(pid) - before) * 1024 / count,
                                  "idle_cpu_ms": (cpu_seconds(pid) - cpu) * 1e3, "cpu_ms": cpu_seconds(pid) * 1e3,
                                  "rss_mb": memory_kb(pid) / 1024}]
                 p.stdin.close()
-    return summary("idle", ["bytes_per_conn", "idle_cpu_ms"], result, f"{count} connections; ms: to open and serve all")
+    return summary(name, ["held", "bytes_per_conn", "idle_cpu_ms"], result, f"{count} connections; ms: to open and serve all")
+
+
+def sockets(pid):
+    found = 0
+    for fd in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(fd.path).startswith("socket:")
+    return found
 
 
 def client(name, program, args, metrics, langs, opt, env=None):
@@ -255,7 +283,9 @@ def run(wanted, langs, opt):
         if "http" in wanted:
             rows.append(load("http", "/", 64, langs, opt, check=HELLO))
         if "idle" in wanted:
-            rows.append(idle(langs, opt))
+            rows.append(idle("idle", 500 if opt.quick else 10000, langs, opt))
+        if "held" in wanted:
+            rows.append(idle("held", 1000 if opt.quick else most_connections(), langs, opt))
     if "httpclient" in wanted:
         rows += http_clients(langs, opt)
     if "fileread" in wanted:

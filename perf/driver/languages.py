@@ -13,14 +13,15 @@ OUT = ROOT / "build" / "perf"
 PEERS = PERF / "peers"
 
 TITLES = {"nostos": "Nostos", "c": "C -O2", "c_calls": "C, real calls", "erlang": "Erlang", "go": "Go", "luajit": "LuaJIT",
-          "node": "Node", "python": "CPython"}
-TOOLS = {"c": "gcc", "c_calls": "gcc", "erlang": "erl", "go": "go", "luajit": "luajit", "node": "node", "python": "python3"}
+          "node": "Node", "python": "CPython", "nginx": "nginx"}
+TOOLS = {"c": "gcc", "c_calls": "gcc", "erlang": "erl", "go": "go", "luajit": "luajit", "node": "node", "python": "python3", "nginx": "nginx"}
 # c_calls: what a compiler reaches that does not inline recursive calls
 C_FLAGS = {"c": ["-O2"], "c_calls": ["-O2", "-fno-inline", "-fno-optimize-sibling-calls", "-fno-ipa-cp", "-fno-ipa-sra"]}
 C_CALLS_PROGRAMS = ("fib", "ackermann")
+LIB_PQ = ("github.com/lib/pq", "v1.10.9")
 MANY_PROCESSES = ("spawn_join", "parked", "timers")   # Erlang allows 262,144 unless told otherwise
 # Where installers put things that are not on everybody's PATH.
-PLACES = ["/usr/local/go/bin", "/usr/lib/go/bin", "/usr/local/bin", "/opt/homebrew/bin", "~/go/bin", "/snap/bin"]
+PLACES = ["/usr/sbin", "/usr/local/go/bin", "/usr/lib/go/bin", "/usr/local/bin", "/opt/homebrew/bin", "~/go/bin", "/snap/bin"]
 
 
 @functools.cache
@@ -77,12 +78,26 @@ def build_erlang(name):
     return name
 
 
+def build_go_module(name, source, shared, out):
+    """Where the system has no lib/pq: the one of the module proxy."""
+    place = OUT / "gomod" / name
+    place.mkdir(parents=True, exist_ok=True)
+    for file in (source, shared):
+        shutil.copy(file, place)
+    (place / "go.mod").write_text(f"module {name}\ngo 1.19\nrequire {LIB_PQ[0]} {LIB_PQ[1]}\n")
+    env = dict(os.environ, CGO_ENABLED="0", GOCACHE=str(OUT / "gocache"))
+    ok = compile_to(out, [source, shared], [tool("go"), "build", "-mod=mod", "-o", out, "."], env=env, cwd=place)
+    return out if ok else None
+
+
 def build_go(name):
     source = PEERS / "go" / f"{name}.go"
     if not source.exists():
         return None
     shared = PEERS / "go" / "bench.go"
     out = OUT / "go" / name
+    if LIB_PQ[0] in source.read_text() and not pathlib.Path("/usr/share/gocode/src", LIB_PQ[0]).exists():
+        return build_go_module(name, source, shared, out)
     env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=str(OUT / "gocache"), CGO_ENABLED="0")
     ok = compile_to(out, [source, shared], [tool("go"), "build", "-o", out, source, shared], env=env)
     return out if ok else None
@@ -110,6 +125,14 @@ def command(lang, row, args, nostos):
         return [tool("erl"), "-noshell", "-noinput", *(["+P", "4000000"] if name in MANY_PROCESSES else []),
                 *(["+S", f"{row.cores}:{row.cores}"] if row.cores else []), "-pa", OUT / "erlang", "-run", name, "main", *args,
                 "-s", "erlang", "halt"]
+    if lang == "nginx":
+        source = PEERS / "nginx" / f"{name}.conf"
+        if not source.exists():
+            return None
+        OUT.mkdir(parents=True, exist_ok=True)
+        conf = OUT / f"nginx.{args[0]}.conf"
+        conf.write_text(source.read_text().replace("PORT", args[0]).replace("PLACE", str(OUT)))
+        return [tool("nginx"), "-e", "stderr", "-c", conf]
     suffix = {"luajit": "lua", "node": "js", "python": "py"}[lang]
     source = PEERS / lang / f"{name}.{suffix}"
     return [tool(TOOLS[lang]), source, *args, *last] if source.exists() else None
