@@ -469,6 +469,17 @@ Value nosi_server_body_bytes(Proc *p, Value *args)
     return ok ? v : nosi_out_of_memory(p);
 }
 
+Value nosi_server_target(Proc *p, Value *args)
+{
+    Value v = VALUE_UNIT;
+    Exchange *x = find(args[0]);
+    if (!x)
+        return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
+    bool ok = nosi_string_lossy(&p->heap, x->text + x->head.target.at, x->head.target.n, &v);
+    nosi_http_release(x);
+    return ok ? v : nosi_out_of_memory(p);
+}
+
 typedef struct PeerOp {
     IoOp op;
     Exchange *x; // a reference

@@ -2,6 +2,7 @@
  * limits.
  *
  * Everything here runs on the thread of the connection's loop, in callbacks or in natives. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -829,8 +830,11 @@ void nosi_http_peer(Exchange *x, char *out, size_t n)
     *out = 0;
     if (!x->conn || uv_tcp_getpeername(&x->conn->uv.tcp, (struct sockaddr *)&a, &len) != 0)
         return;
-    if (a.ss_family == AF_INET6)
-        uv_ip6_name((struct sockaddr_in6 *)&a, out, n);
+    const struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&a;
+    if (a.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a6->sin6_addr)) // of all interfaces
+        inet_ntop(AF_INET, &a6->sin6_addr.s6_addr[12], out, (socklen_t)n);
+    else if (a.ss_family == AF_INET6)
+        uv_ip6_name(a6, out, n);
     else
         uv_ip4_name((struct sockaddr_in *)&a, out, n);
 }

@@ -21,6 +21,7 @@ Value nosi_server_end(Proc *p, Value *args);
 Value nosi_server_file(Proc *p,
                        Value *args); // (id, root, path below it, headers): was there a file?
 Value nosi_server_body_bytes(Proc *p, Value *args);
+Value nosi_server_target(Proc *p, Value *args); // the request line's, as it came
 Value nosi_server_remote(Proc *p, Value *args);
 Value nosi_server_match_path(Proc *p, Value *args);
 Value nosi_server_log_to(Proc *p, Value *args);
