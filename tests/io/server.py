@@ -13,6 +13,7 @@ class Server:
         self.file = tempfile.NamedTemporaryFile("w", suffix=".nos", delete=False)
         self.file.write(program)
         self.file.close()
+        self.may_end = False   # told to: not an error when it has ended
         self.output = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([nostos, *options, self.file.name, *map(str, args)], stdout=subprocess.PIPE,
                                         stderr=self.output, env=dict(os.environ, **(env or {})), text=True)
@@ -41,7 +42,7 @@ class Server:
         os.unlink(self.file.name)
         text = self.errors()
         self.output.close()
-        if not alive:
+        if not alive and not self.may_end:
             raise SystemExit(f"the server ended by itself, status {self.process.returncode}: {text}")
         if "Sanitizer" in text or "runtime error:" in text:
             raise SystemExit(text)
