@@ -4,6 +4,7 @@
 #include "io/http_answer.h"
 #include "io/http_values.h"
 #include "io/io.h"
+#include "io/loop_internal.h"
 #include "vm/data/bytes.h"
 #include "vm/data/list.h"
 #include "vm/data/record.h"
@@ -30,6 +31,8 @@ static void run_remote(LoopTask *t)
 {
     Remote *r = (Remote *)t;
     nosi_http_send(r->x, &r->out);
+    // Only this thread acts on it.
+    atomic_fetch_sub_explicit(&r->x->posted, 1, memory_order_relaxed);
     nosi_http_release(r->x);
     if (r->blob)
         nosi_blob_unref(r->blob);
@@ -37,11 +40,19 @@ static void run_remote(LoopTask *t)
     nosi_free(r);
 }
 
+/* May the caller send at once? Not when it has come to the loop's worker since it posted a piece:
+ * that one would be overtaken. */
+static bool in_order_here(Exchange *x)
+{
+    // Relaxed: whoever posted is this process, or has told it.
+    return x->loop == nosi_loop_here() && !atomic_load_explicit(&x->posted, memory_order_relaxed);
+}
+
 void nosi_http_send_anywhere(Exchange *x, StrBuf *head, HttpOut *out)
 {
     out->head = head->s;
     out->head_n = head->n;
-    if (x->loop == nosi_loop_here()) {
+    if (in_order_here(x)) {
         nosi_http_send(x, out);
         nosi_strbuf_free(head);
         return;
@@ -63,7 +74,9 @@ void nosi_http_send_anywhere(Exchange *x, StrBuf *head, HttpOut *out)
     r->out.head = r->head.s;
     r->out.head_n = r->head.n;
     nosi_http_retain(x);
+    atomic_fetch_add_explicit(&x->posted, 1, memory_order_relaxed);
     if (!nosi_loop_post(x->loop, &r->task)) {
+        atomic_fetch_sub_explicit(&x->posted, 1, memory_order_relaxed);
         nosi_http_release(x);
         if (r->blob)
             nosi_blob_unref(r->blob);
@@ -410,7 +423,8 @@ Value nosi_server_write(Proc *p, Value *args)
         return VALUE_UNIT;
     }
     int size_n = x->chunked ? snprintf(size, sizeof size, "%zx\r\n", body.n) : 0;
-    if (x->loop == nosi_loop_here() && nosi_http_backlog(x) <= HTTP_HIGH_WATER) {
+    bool here = in_order_here(x);
+    if (here && nosi_http_backlog(x) <= HTTP_HIGH_WATER) {
         HttpOut out = {
             .head = size,
             .head_n = (size_t)size_n,
@@ -434,7 +448,9 @@ Value nosi_server_write(Proc *p, Value *args)
     nosi_strbuf_add(&o->piece, body.bytes, body.n);
     if (x->chunked)
         PUT(&o->piece, "\r\n");
-    return nosi_op_start(p, &o->op, x->loop, start_piece);
+    // Posted even from the loop's own thread when another piece has been before.
+    return here ? nosi_op_start(p, &o->op, x->loop, start_piece)
+                : nosi_op_start_later(p, &o->op, x->loop, start_piece);
 }
 
 /* (id) */

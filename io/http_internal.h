@@ -54,6 +54,7 @@ struct Exchange {
     _Atomic(uint32_t) holders; // processes whose end without an answer leaves nobody to give it
     _Atomic(bool) shared;      // a process started since it was accepted has it, too
     _Atomic(bool) gone;        // the connection is
+    _Atomic(uint32_t) posted;  // pieces of the answer on their way to the loop's thread
     bool keep_alive, chunked;  // of the answer
     bool close;                // the connection ends after it
     int64_t id;
