@@ -13,10 +13,7 @@
 #include "vm/util/arena.h"
 #include "vm/util/vec.h"
 
-typedef struct Mapping {
-    void *addr;
-    size_t bytes;
-} Mapping;
+typedef CodePage Mapping;
 
 struct MirCtx {
     MIR_context_t mir; // lives in `arena`
@@ -39,6 +36,7 @@ void *nosi_mir_realloc(void *p, size_t bytes);
 void nosi_mir_free(void *p);
 void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset);
 int nosi_mir_munmap(void *addr, size_t bytes);
+int nosi_mir_mprotect(void *addr, size_t bytes, int prot);
 
 void *nosi_mir_malloc(size_t bytes)
 {
@@ -81,6 +79,14 @@ int nosi_mir_munmap(void *addr, size_t bytes)
     return 0;
 }
 
+int nosi_mir_mprotect(void *addr, size_t bytes, int prot)
+{
+    // Never writable and executable at once: nobody runs a page before its compilation is over.
+    if (prot & PROT_WRITE)
+        prot &= ~PROT_EXEC;
+    return mprotect(addr, bytes, prot);
+}
+
 /* ---- contexts -------------------------------------------------------------------------------- */
 
 NOS_NORETURN static void NOS_PRINTF(2, 3)
@@ -115,6 +121,26 @@ void nosi_mirctx_close(MirCtx *m)
     vec_free(&m->maps);
     nosi_arena_free(&m->arena);
     nosi_free(m);
+}
+
+size_t nosi_mirctx_detach(MirCtx *m, CodePages *out)
+{
+    size_t bytes = 0;
+    *out = (CodePages){0};
+    VEC_EACH (Mapping, map, &m->maps) {
+        vec_push(&out->at, ((CodePage){map->addr, map->bytes}));
+        bytes += map->bytes;
+    }
+    m->maps.n = 0;
+    nosi_mirctx_close(m);
+    return bytes;
+}
+
+void nosi_code_free(CodePages *pages)
+{
+    VEC_EACH (CodePage, page, &pages->at)
+        munmap(page->addr, page->bytes);
+    vec_free(&pages->at);
 }
 
 void *nosi_mirctx_compile(MirCtx *m, MirBuild build, void *arg)

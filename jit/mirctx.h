@@ -16,6 +16,18 @@
 
 #include "vm/util/platform.h"
 
+#include "vm/util/vec.h"
+
+typedef struct CodePage {
+    void *addr;
+    size_t bytes;
+} CodePage;
+/* Executable pages, never writable at the same time. */
+typedef struct CodePages {
+    VEC(CodePage) at; // owned
+} CodePages;
+void nosi_code_free(CodePages *pages); // unmaps
+
 struct MIR_context;
 typedef struct MirCtx MirCtx;
 
@@ -25,6 +37,8 @@ typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);
 MirCtx *nosi_mirctx_open(
     unsigned opt_level); // gives a context; level 0, 1 or 2, fixed for its life (mir.md 3)
 void nosi_mirctx_close(MirCtx *m); // takes m; its machine code dies with it
+/* Takes m and gives its code, which lives on. The bytes mapped. */
+size_t nosi_mirctx_detach(MirCtx *m, CodePages *out);
 
 /* Runs `build`. NULL when MIR reported an error: see nosi_mirctx_error; the context can then only
  * be closed. MIR reports by longjmp to here, so `build` owns nothing that must be freed. */

@@ -4,6 +4,7 @@
 #include "sched/internal.h"
 #include "vm/data/list.h"
 #include "vm/data/string.h"
+#include "vm/interp/machine.h"
 
 enum { FIRST_STACK = 16, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
 
@@ -17,6 +18,9 @@ void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
 static void walk_roots(void *owner, RootVisit *visit, void *ctx)
 {
     Proc *p = owner;
+    if (nosi_machine && nosi_machine->proc == p)
+        visit(nosi_machine->shadow_base, (size_t)(nosi_machine->shadow - nosi_machine->shadow_base),
+              ctx);
     if (p->base) {
         const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
         Value *top = p->base + f->n_regs + p->n_extra;

@@ -17,7 +17,8 @@ Headers (only in the comment lines at the top of the file):
 A directory with a main.nos is a project: one test, run as `nostos DIR`, headers in main.nos. A directory with a file named
 `helper` holds modules that programs use and is not searched.
 
-Modes: interp; gcstress (NOS_GC_STRESS=1); sched-seed:N (NOS_SCHED_SEED=N); slice:N (NOS_SLICE=N: slices of
+Modes: interp (without the JIT); jit (NOS_JIT=eager: everything is compiled at its first call); jit-stress (the same, code is
+left all the time, and a collection at every allocation); gcstress (NOS_GC_STRESS=1); sched-seed:N (NOS_SCHED_SEED=N); slice:N (NOS_SLICE=N: slices of
 N reductions, so that everything that can be interrupted is); valgrind. NOS_TEST_SCALE multiplies the time limit.
 """
 import argparse
@@ -33,6 +34,7 @@ import sys
 
 LIMIT_S = 60
 KEYS = "expect|expect_error|stdout|lines|exit|options|args|stdin|modes|needs"
+AS_MODE = {"jit": "interp", "jit-stress": "gcstress"}  # programs restricted to those modes run in these too
 SERVERS = {"postgres": "NOS_TEST_PG"}  # what a program may need, and the variable that says where it is
 
 
@@ -128,11 +130,18 @@ def discover(root):
 
 def run(test, opt):
     env = dict(os.environ)
-    for name in ("NOS_GC_STRESS", "NOS_SCHED_SEED", "NOS_SLICE"):
+    for name in ("NOS_GC_STRESS", "NOS_SCHED_SEED", "NOS_SLICE", "NOS_JIT", "NOS_JIT_STRESS"):
         env.pop(name, None)
     command = [opt.nostos, *test.options, str(test.target), *test.args]
     limit = LIMIT_S * float(os.environ.get("NOS_TEST_SCALE", "1"))
-    if opt.mode == "gcstress":
+    if opt.mode == "interp":
+        env["NOS_JIT"] = "off"
+    elif opt.mode in ("jit", "jit-stress"):
+        env["NOS_JIT"] = "eager"
+        if opt.mode == "jit-stress":
+            env["NOS_JIT_STRESS"] = env["NOS_GC_STRESS"] = "1"
+            limit *= 4
+    elif opt.mode == "gcstress":
         env["NOS_GC_STRESS"] = "1"
         limit *= 4
     elif opt.mode.startswith("slice:"):
@@ -160,7 +169,7 @@ def run(test, opt):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--nostos", required=True)
-    ap.add_argument("--mode", default="interp", help="interp, gcstress, sched-seed:N, slice:N or valgrind")
+    ap.add_argument("--mode", default="interp", help="interp, jit, jit-stress, gcstress, sched-seed:N, slice:N or valgrind")
     ap.add_argument("-j", type=int, default=2)
     ap.add_argument("--sample", type=int, default=1, help="run every N-th test only")
     ap.add_argument("--filter", default="", help="only paths that contain this text")
@@ -171,7 +180,7 @@ def main():
     opt.nostos = str(pathlib.Path(opt.nostos).resolve())
     opt.cwd = str(pathlib.Path(__file__).resolve().parent.parent)
     mode = opt.mode.split(":")[0]
-    if mode not in ("interp", "gcstress", "sched-seed", "slice", "valgrind"):
+    if mode not in ("interp", "jit", "jit-stress", "gcstress", "sched-seed", "slice", "valgrind"):
         ap.error(f"unknown mode {opt.mode}")
 
     for name, variable in SERVERS.items():
@@ -180,7 +189,7 @@ def main():
             os.environ[variable] = address.read_text().strip()
 
     tests = [t for p in opt.paths for t in discover(pathlib.Path(p).resolve())]
-    tests = [t for t in tests if opt.filter in str(t.path) and (not t.modes or mode in t.modes)][:: opt.sample]
+    tests = [t for t in tests if opt.filter in str(t.path) and (not t.modes or AS_MODE.get(mode, mode) in t.modes)][:: opt.sample]
     skipped = [t for t in tests if not all(os.environ.get(SERVERS[name]) for name in t.needs)]
     tests = [t for t in tests if t not in skipped]
     passed, failed = collections.Counter(), collections.Counter()

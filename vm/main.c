@@ -11,6 +11,9 @@
 
 #include "io/exec.h"
 #include "sched/slices.h"
+#if NOS_JIT
+#include "jit/jit.h"
+#endif
 #include "vm/bytecode/bytecode.h"
 #include "vm/run.h"
 #include "vm/vm.h"
@@ -135,6 +138,21 @@ static uint64_t number_argument(const char *option, const char *text, bool allow
     return n * scale;
 }
 
+static unsigned jit_mode(const char *value)
+{
+#if NOS_JIT
+    static const char *const names[] = {[JIT_ON] = "on", [JIT_OFF] = "off", [JIT_EAGER] = "eager"};
+    for (unsigned k = 0; k < NOS_COUNT(names); k++)
+        if (names[k] && strcmp(value, names[k]) == 0)
+            return k;
+    usage_error("--jit: `on`, `off` or `eager`, not '%s'", value);
+#else
+    if (strcmp(value, "off") != 0)
+        usage_error("--jit: this build has no JIT%s", "");
+    return 0;
+#endif
+}
+
 static void apply_option(Cli *cli, OptionId id, const char *value)
 {
     cli->given[id] = true;
@@ -172,6 +190,12 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
         if (strcmp(value, "abort") != 0 && strcmp(value, "report") != 0)
             usage_error("--on-crash: `report` or `abort`, not '%s'", value);
         cli->vm.crash_aborts = strcmp(value, "abort") == 0;
+        break;
+    case OPT_JIT:
+        cli->vm.jit = jit_mode(value);
+        break;
+    case OPT_JIT_STATS:
+        cli->vm.jit_stats = true;
         break;
     default:
         break;
@@ -269,7 +293,9 @@ static int run_program(Cli *cli, Vm *vm)
         disassemble(vm);
         return 0;
     }
-    return nosi_vm_run(vm);
+    int status = nosi_vm_run(vm);
+    nosi_run_report_jit(vm);
+    return status;
 }
 
 /* A standard stream that is closed would be what the program's first file gets. Output to a closed

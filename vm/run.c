@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "io/io.h"
+#if NOS_JIT
+#include "jit/jit.h"
+#endif
 #include "sched/mvar.h"
 #include "sched/sched.h"
 #include "vm/builtins/builtins.h"
@@ -73,14 +76,35 @@ void nosi_run_init(Vm *vm)
         .crash_aborts = vm->options.crash_aborts,
     };
     vm->sched = nosi_sched_new(&o);
+#if NOS_JIT
+    // When a function is compiled depends on time: a replay that is not eager does without.
+    nosi_jit_begin(replay && vm->options.jit == JIT_ON ? JIT_REPLAY : (JitMode)vm->options.jit);
+#endif
 }
 
 void nosi_run_end(Vm *vm)
 {
     nosi_sched_free(vm->sched);
     vm->sched = NULL;
+#if NOS_JIT
+    nosi_jit_end();
+#endif
     VEC_EACH (Symbol *, s, &vm->program->mvars)
         nosi_mvar_free((*s)->runtime);
+}
+
+void nosi_run_report_jit(const Vm *vm)
+{
+#if NOS_JIT
+    if (vm->options.jit_stats) {
+        StrBuf b = {0};
+        nosi_jit_stats(&b);
+        fputs(b.s, stderr);
+        nosi_strbuf_free(&b);
+    }
+#else
+    (void)vm;
+#endif
 }
 
 _Atomic(int) nosi_output_errno;

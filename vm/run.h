@@ -21,4 +21,6 @@ void nosi_run_show_result(StrBuf *out, Value v);
 void nosi_run_flush(void);
 extern _Atomic(int) nosi_output_errno;
 
+void nosi_run_report_jit(const Vm *vm); // to stderr, with --jit-stats
+
 #endif

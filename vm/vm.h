@@ -18,6 +18,8 @@ typedef struct VmOptions {
     uint32_t max_depth;      // frames per process; 0 = default
     uint64_t max_heap_bytes; // per process; 0 = no limit
     uint64_t max_processes;  // alive at a time; 0 = no limit
+    unsigned jit;            // JitMode (jit/jit.h)
+    bool jit_stats;          // print what the JIT did at the end
     uint64_t seed;           // hashing and random numbers, when has_seed
     bool has_seed;
     uint64_t sched_seed; // one fixed interleaving and a logical clock; 0 = none

@@ -27,12 +27,17 @@ FuncCell *nosi_func_declare(Name name)
     return cell;
 }
 
+void (*nosi_redefined_hook)(const Func *old);
+
 void nosi_func_publish(FuncCell *cell, Func *f)
 {
+    const Func *old = atomic_load_explicit(&cell->current, memory_order_relaxed);
     f->cell = cell;
     // Release pairs with the acquire loads at calls: who sees the function sees its code. An older
     // version stays where it is: frames, traces and machine code may refer to it for ever.
     atomic_store_explicit(&cell->current, f, memory_order_release);
+    if (old && nosi_redefined_hook)
+        nosi_redefined_hook(old);
 }
 
 uint32_t nosi_n_funcs(void)

@@ -128,7 +128,10 @@ struct Func {
     const char *doc;         // or NULL
     /* profile: plain counters, written racily by any worker */
     uint32_t n_calls, n_loops;
-    void *entry; // machine code, NULL = interpret (the JIT's, atomic)
+    /* the JIT's, atomic; NULL: interpret */
+    void *entry;          // machine code for calls
+    struct OsrTable *osr; // machine code for loops that run (vm/interp/machine.h)
+    void *jit;            // the JIT's record of it
 };
 
 /* ---- things that F[] refers to
@@ -195,8 +198,9 @@ typedef struct MethodSite {
  */
 
 /* All functions ever made, for the disassembler, traces and the JIT. Thread safe, append only. */
-FuncCell *nosi_func_declare(Name name);          // new cell
-void nosi_func_publish(FuncCell *cell, Func *f); // makes f the current version; takes f
+FuncCell *nosi_func_declare(Name name);              // new cell
+void nosi_func_publish(FuncCell *cell, Func *f);     // makes f the current version; takes f
+extern void (*nosi_redefined_hook)(const Func *old); // after another version took its place
 uint32_t nosi_n_funcs(void);
 FuncCell *nosi_func_by_id(uint32_t id);
 uint32_t nosi_func_line(const Func *f, uint32_t pc); // source line of an instruction

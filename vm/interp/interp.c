@@ -11,23 +11,32 @@
 #include "vm/bytecode/builtin.h"
 #include "vm/data/record.h"
 #include "vm/interp/frame.h"
+#include "vm/interp/machine.h"
 #include "vm/interp/rtcall.h"
 
-void (*nosi_hot_hook)(Proc *p, Func *f);
+HotHook *nosi_hot_hook;
+uint32_t nosi_profile_hot = PROFILE_HOT;
+MachineEnter *nosi_machine_enter;
+_Thread_local Machine *nosi_machine;
 
 /* Plain counters written by any worker: a lost count does not matter. They stop at PROFILE_MAX so
  * that a hot function's cache line is only read from then on. */
-static NOS_NOINLINE void count_slow(Proc *p, Func *f, uint32_t *counter)
+static NOS_NOINLINE void count_slow(Proc *p, Func *f, uint32_t *counter, const Instr *loop)
 {
     uint32_t n = __atomic_load_n(counter, __ATOMIC_RELAXED) + 1;
-    __atomic_store_n(counter, n, __ATOMIC_RELAXED);
-    if (n == PROFILE_HOT && nosi_hot_hook)
-        nosi_hot_hook(p, f);
+    if (n < nosi_profile_hot) {
+        __atomic_store_n(counter, n, __ATOMIC_RELAXED);
+    } else if (nosi_hot_hook) {
+        __atomic_store_n(counter, 0, __ATOMIC_RELAXED);
+        nosi_hot_hook(p, f, loop);
+    } else {
+        __atomic_store_n(counter, PROFILE_MAX, __ATOMIC_RELAXED);
+    }
 }
-#define COUNT(f, counter)                                                                 \
-    do {                                                                                  \
-        if (NOS_UNLIKELY(__atomic_load_n(&(f)->counter, __ATOMIC_RELAXED) < PROFILE_MAX)) \
-            count_slow(p, (f), &(f)->counter);                                            \
+#define COUNT(f, counter, loop)                                                            \
+    do {                                                                                   \
+        if (NOS_UNLIKELY(__atomic_load_n(&(f)->counter, __ATOMIC_RELAXED) != PROFILE_MAX)) \
+            SAVE(), count_slow(p, (f), &(f)->counter, (loop));                             \
     } while (0)
 
 /* Bytes of an instruction, at an even distance of `at` bytes from its start (little-endian layout
@@ -69,6 +78,7 @@ nosi_run_slice(Proc *p, int32_t slice)
     int32_t budget = slice;
     Value v;      // never has its address taken: it lives in a register
     Func *f, *to; // the running function = frame_func(base); one that is about to be called
+    void *code;   // its machine code
 
 // Operands of the running instruction, pc[-1]: read from memory, which is one instruction each
 // where taking them out of a register is three.
@@ -297,9 +307,14 @@ do_JMP:
     NEXT;
 do_LOOP:
     JUMP(D);
-    COUNT(f, n_loops);
     if (NOS_UNLIKELY(--budget <= 0))
         goto yield;
+    COUNT(f, n_loops, pc);
+    {
+        const OsrTable *osr = __atomic_load_n(&f->osr, __ATOMIC_ACQUIRE);
+        if (NOS_UNLIKELY(osr) && (code = nosi_osr_find(osr, (uint32_t)(pc - f->code))))
+            goto machine;
+    }
     NEXT;
 do_JT : {
     Value x = R(A);
@@ -734,11 +749,37 @@ do_TCALL:
 
 start: // base[-3] is `to`, its arguments are in place
     f = to;
-    COUNT(f, n_calls);
     pc = f->code;
     if (NOS_UNLIKELY(--budget <= 0))
         goto yield;
+    COUNT(f, n_calls, NULL);
+    code = __atomic_load_n(&f->entry, __ATOMIC_ACQUIRE);
+    if (code)
+        goto machine;
     NEXT;
+machine: // the frame at base goes on in machine code
+    SAVE();
+    {
+        MachineReturn r = nosi_machine_enter(p, code);
+        budget = p->budget;
+        v = r.value;
+        if (NOS_LIKELY(r.result == MACHINE_RETURNED)) {
+            base = p->base; // the stack may have moved
+            goto return_value;
+        }
+        RELOAD();
+        pc = p->pc;
+        switch (r.result) {
+        case MACHINE_SPECIAL:
+            goto special;
+        case MACHINE_YIELD:
+            goto yield;
+        case MACHINE_RAISE:
+            goto raise;
+        default:
+            NEXT;
+        }
+    }
 
 do_CALLC : {
     Value fn = R(B + FRAME_HEADER);

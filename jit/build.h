@@ -1,0 +1,128 @@
+/* build.h -- shared by build.c (blocks, values, frame states), build_ops.c (instructions) and
+ * build_call.c (calls and inlining). */
+#ifndef NOSI_JIT_BUILD_H
+#define NOSI_JIT_BUILD_H
+
+#include "jit/ir.h"
+#include "jit/live.h"
+#include "vm/interp/frame.h"
+#include "vm/value/object.h"
+
+enum {
+    MAX_INLINE_CODE = 40, // instructions of a function that is inlined
+    MAX_INLINE_DEPTH = 8, // functions inlined in each other
+    MAX_RECURSION = 3,    // copies of a recursive function in itself, the outermost included
+    MAX_IR = 6000,        // instructions: no more inlining beyond a third of it
+    MAX_ROUNDS = 12,
+};
+
+typedef struct Edge {
+    uint32_t block;
+    Ref *regs;      // n_regs values
+    uint32_t state; // of a return: before it
+} Edge;
+
+typedef struct Target { // of jumps: a leader of the function that is being built
+    uint32_t pc, n_preds, last_back;
+    bool is_header;
+    uint32_t block;  // once it is built; 0: not yet
+    uint32_t n_phis; // they are the first instructions of the block
+    VEC(Edge) edges; // forward ones
+} Target;
+
+typedef struct Body { // one (inlined) function
+    struct Body *parent;
+    const Func *f;
+    uint32_t parent_state; // of the call in the parent, behind it; 0: outermost
+    uint32_t id;           // number of this copy
+    Ref *cur;              // value of each register; 0: none
+    Liveness live;
+    Target *targets;   // by pc
+    uint32_t snap;     // state before the current instruction, or 0
+    uint32_t pc;       // current instruction
+    VEC(Edge) returns; // of an inlined body: regs[0] is the result
+} Body;
+
+typedef struct Fact { // in `block` and what it dominates, a is an object with (header >> 8 & mask)
+                      // == is
+    Ref a;
+    uint32_t block;
+    uint64_t is, mask;
+} Fact;
+
+typedef struct BackEdge { // an operand that a phi gets when its loop is closed
+    Ref phi, value;
+} BackEdge;
+
+typedef struct Build {
+    Ir *ir;
+    Arena arena;
+    uint32_t block; // where instructions are added
+    bool open;      // it has no end yet
+    uint32_t n_bodies;
+    Signature sig;         // of the outermost function
+    VEC(uint32_t) buckets; // value numbers: hash table of 1 + index in `chain`
+    struct {
+        VEC(Ref) at;
+        VEC(uint32_t) next;
+    } chain;
+    VEC(Fact) facts;
+    VEC(uint64_t) demoted; // phis that must be ANY: body << 40 | pc << 16 | reg
+    VEC(BackEdge) back;
+    bool again;   // a guess was wrong
+    bool all_any; // guess nothing any more
+    const IrRequest *request;
+    const char *refused;
+} Build;
+
+#define INS(r) (&b->ir->ins.at[r])
+
+/* Adds an instruction to the open block; a pure one may be an older one that is the same. The
+ * reference may not be used as a pointer across the next call. */
+Ref nosi_b_add(Build *b, IrIns ins);
+bool nosi_b_dominates(const Build *b, uint32_t above, uint32_t below);
+Ref nosi_b_const_of(Build *b, IrType type, int64_t bits, int64_t boxed);
+Ref nosi_b_const_int(Build *b, int64_t i);
+Ref nosi_b_const_value(Build *b, Value v);
+NOS_INLINE bool b_is_const(const Build *b, Ref r)
+{
+    return INS(r)->op == IR_CONST;
+}
+
+uint32_t nosi_b_before(Build *b, Body *body);               // state before the current instruction
+uint32_t nosi_b_after(Build *b, Body *body, uint32_t dist); // behind it
+uint32_t nosi_b_state_at(Build *b, Body *body, uint32_t pc, const Ref *cur);
+
+Ref nosi_b_as_any(Build *b, Ref v, uint32_t state);
+Ref nosi_b_as_type(Build *b, Ref v, IrType type, uint32_t state); // 0: it cannot be
+IrType nosi_b_static_type(const Func *f, uint32_t reg);
+
+uint32_t nosi_b_new_block(Build *b, uint32_t idom);
+uint32_t nosi_b_branch_block(Build *b, unsigned which); // successor of the open block
+void nosi_b_enter_block(Build *b, uint32_t block);
+void nosi_b_close_block(Build *b, IrIns end);
+void nosi_b_jump_to(Build *b, uint32_t to);
+void nosi_b_leave(Build *b, uint32_t state); // ends the open block: the interpreter goes on
+void nosi_b_goto_pc(Build *b, Body *body, uint32_t pc);
+void nosi_b_branch(Build *b, Body *body, Ref cond, uint32_t yes, uint32_t no);
+bool nosi_b_start_block(Build *b, Body *body, uint32_t pc);
+uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edges, uint32_t n_regs,
+                     const uint64_t *live, bool is_header, uint32_t loop_last, Ref *out);
+Ref *nosi_b_copy_regs(Build *b, const Body *body);
+
+/* Builds the instructions from pc on; the block is open. */
+void nosi_b_body(Build *b, Body *body, uint32_t pc);
+bool nosi_b_body_open(Build *b, Body *body, const Func *f); // prepares; false: too large
+void nosi_b_body_close(Body *body);
+/* A call of a C function (RtForm in ir.h) with boxed arguments; its result. */
+Ref nosi_b_runtime(Build *b, Body *body, void *fn, RtForm form, const Ref *args, uint32_t n,
+                   int64_t last);
+/* BOOL: x is an object with (header >> 8 & mask) == is. */
+Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask);
+void nosi_b_guard(Build *b, Body *body, Ref cond); // leaves unless BOOL cond
+/* CALL, TCALL, CALLC, TCALLC, CALLB of the current instruction. */
+void nosi_b_call(Build *b, Body *body, Instr i);
+void nosi_b_return(Build *b, Body *body, Ref v);
+void nosi_b_set(Build *b, Body *body, uint32_t reg, Ref v);
+
+#endif

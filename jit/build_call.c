@@ -1,0 +1,288 @@
+/* build_call.c -- calls: inlined, of machine code, of closures, of natives; and returns. */
+#include <string.h>
+
+#include "jit/build.h"
+#include "jit/runtime.h"
+#include "vm/bytecode/builtin.h"
+
+/* ---- signatures ------------------------------------------------------------------------------ */
+
+bool nosi_signature(const Func *f, Signature *sig)
+{
+    uint32_t n = f->n_params + (uint32_t)f->takes_self;
+    *sig = (Signature){0};
+    if (n > MAX_SIGNATURE)
+        return false;
+    sig->n = (uint8_t)n;
+    for (uint32_t k = 0; k < n; k++)
+        sig->param[k] = (uint8_t)nosi_b_static_type(f, k);
+    // The result is unboxed when all returns agree. A call in tail position gives what its callee
+    // gives, which must not depend on what is compiled first: then it is ANY.
+    IrType result = TY_NONE;
+    for (uint32_t pc = 0; pc < f->n_code; pc++) {
+        Opcode op = INSTR_OP(f->code[pc]);
+        if (op == OP_TCALL || op == OP_TCALLC || op == OP_TCALLM)
+            result = TY_ANY;
+        if (op != OP_RET)
+            continue;
+        IrType t = nosi_b_static_type(f, INSTR_A(f->code[pc]));
+        result = result == TY_NONE || result == t ? t : TY_ANY;
+    }
+    sig->result = (uint8_t)(result == TY_NONE ? TY_ANY : result);
+    return true;
+}
+
+/* ---- returns --------------------------------------------------------------------------------- */
+
+void nosi_b_return(Build *b, Body *body, Ref v)
+{
+    if (!body->parent) {
+        Ref r = nosi_b_as_type(b, v, (IrType)b->sig.result, nosi_b_before(b, body));
+        if (!r)
+            nosi_b_leave(b, nosi_b_before(b, body));
+        else
+            nosi_b_close_block(b, (IrIns){.op = IR_RET, .a = r});
+        return;
+    }
+    Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
+    vec_push(&body->returns, ((Edge){b->block, value, nosi_b_before(b, body)}));
+    nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+}
+
+/* The state in which the call that `body` was inlined for has given v. */
+static uint32_t returned_state(Build *b, Body *body, Ref v)
+{
+    Body *to = body->parent;
+    Instr i = to->f->code[to->pc];
+    if (nosi_instr_dst(i) < 0) // a call in tail position: that of the caller's caller
+        return returned_state(b, to, v);
+    Ref *cur = nosi_b_copy_regs(b, to);
+    cur[INSTR_A(i)] = v;
+    return nosi_b_state_at(b, to, to->pc + 1, cur);
+}
+
+/* ---- inlining -------------------------------------------------------------------------------- */
+
+static bool may_inline(const Build *b, const Body *body, const Func *f)
+{
+    uint32_t depth = 0, copies = 0;
+    if (f->n_code > MAX_INLINE_CODE || f->n_handlers || b->ir->ins.n > MAX_IR / 3)
+        return false;
+    for (const Body *x = body; x; x = x->parent) {
+        depth++;
+        copies += x->f == f;
+    }
+    if (depth > MAX_INLINE_DEPTH)
+        return false;
+    return copies == 0 || (copies < MAX_RECURSION && f->n_code <= MAX_INLINE_CODE / 2);
+}
+
+/* The result, or 0: it does not return here (the block is closed). */
+static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, uint32_t n,
+                       uint32_t state)
+{
+    Body body;
+    Ref result = 0;
+    if (!nosi_b_body_open(b, &body, f)) {
+        b->refused = "too large";
+        nosi_b_body_close(&body);
+        return 0;
+    }
+    body.parent = caller;
+    body.parent_state = state;
+    b->ir->n_inlined++;
+    memcpy(body.cur, args, n * sizeof *args);
+    Target *t = &body.targets[0];
+    t->n_preds++;
+    vec_push(&t->edges, ((Edge){b->block, nosi_b_copy_regs(b, &body), 0}));
+    nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+    nosi_b_body(b, &body, 0);
+    if (!b->refused && body.returns.n == 1) { // goes on where it returned
+        Edge *e = &body.returns.at[0];
+        IrBlock *x = &b->ir->blocks.at[e->block];
+        x->ins.n--;
+        x->is_done = false;
+        nosi_b_enter_block(b, e->block);
+        result = e->regs[0];
+    } else if (!b->refused && body.returns.n > 1) {
+        nosi_b_join(b, &body, f->n_code, body.returns.at, body.returns.n, 1, NULL, false, 0,
+                    &result);
+    }
+    nosi_b_body_close(&body);
+    return result;
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+/* The call of f with n argument values; the frame of the callee lies `dist` above. */
+static void call_func(Build *b, Body *body, Instr i, const Func *f, const Ref *args, uint32_t n,
+                      uint32_t dist)
+{
+    bool tail = INSTR_OP(i) == OP_TCALL || INSTR_OP(i) == OP_TCALLC;
+    uint32_t before = nosi_b_before(b, body);
+    vec_push(&b->ir->depends, f);
+    // The frame of a call in tail position is gone: the result goes to the caller of an inlined
+    // body, or to ours.
+    bool ends = tail && !body->parent;
+    uint32_t state = tail ? body->parent_state : nosi_b_after(b, body, dist);
+
+    if (may_inline(b, body, f) && !ends) {
+        Ref v = inline_call(b, body, f, args, n, state);
+        if (!v || b->refused)
+            return;
+        if (tail) {
+            Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
+            vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
+            nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+        } else {
+            nosi_b_set(b, body, INSTR_A(i), v);
+        }
+        return;
+    }
+    JitFunc *to = nosi_jit_func(f);
+    if (!to) {
+        nosi_b_leave(b, before);
+        return;
+    }
+    Ref typed[MAX_SIGNATURE];
+    for (uint32_t k = 0; k < n; k++)
+        if (!(typed[k] = nosi_b_as_type(b, args[k], (IrType)to->sig.param[k], before))) {
+            nosi_b_leave(b, before);
+            return;
+        }
+    IrIns c = {.op = IR_CALL,
+               .type = to->sig.result,
+               .imm = (int64_t)(intptr_t)to,
+               .n_args = n,
+               .state = state,
+               .imm2 = before};
+    c.args = b->ir->args.n;
+    for (uint32_t k = 0; k < n; k++)
+        vec_push(&b->ir->args, typed[k]);
+    if (ends) {
+        c.op = IR_TAILCALL;
+        c.state = before;
+        c.type = b->sig.result;
+        nosi_b_close_block(b, c);
+        return;
+    }
+    Ref v = nosi_b_add(b, c);
+    if (tail) {
+        Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
+        vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
+        nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+    } else {
+        nosi_b_set(b, body, INSTR_A(i), v);
+    }
+}
+
+static void call_direct(Build *b, Body *body, Instr i)
+{
+    const Func *f = cell_func(body->f->refs[INSTR_C(i)]);
+    uint32_t w = INSTR_B(i) + FRAME_HEADER;
+    if (!f || f->takes_self)
+        nosi_b_leave(b, nosi_b_before(b, body));
+    else
+        call_func(b, body, i, f, &body->cur[w], f->n_params, w);
+}
+
+/* The function of a closure that is known when the code is made. */
+static const Func *known_function(const Build *b, Ref closure)
+{
+    IrIns c = *INS(closure);
+    FuncCell *cell = NULL;
+    if (c.op == IR_OBJECT && (c.imm >> 8 & 0xFF) == OBJ_CLOSURE)
+        cell = (FuncCell *)(intptr_t)INS(b->ir->args.at[c.args])->imm;
+    else if (c.op == IR_CONST && value_is_kind((Value){(uint64_t)c.imm}, OBJ_CLOSURE))
+        cell = (FuncCell *)(uintptr_t)value_obj((Value){(uint64_t)c.imm})->word[0];
+    return cell ? cell_func(cell) : NULL;
+}
+
+/* The function that the register held when the code was asked for: a guess, which a guard checks.
+ */
+static const Func *expected_function(Build *b, Body *body, Ref x)
+{
+    IrIns i = *INS(x);
+    if (body->parent || !b->request->cells || (i.op != IR_PARAM && i.op != IR_LOADREG))
+        return NULL;
+    FuncCell *cell = b->request->cells[i.imm];
+    const Func *f = cell ? cell_func(cell) : NULL;
+    if (!f || !may_inline(b, body, f))
+        return NULL;
+    nosi_b_guard(b, body, nosi_b_is_class(b, x, OBJ_CLOSURE, 0xFF));
+    Ref have = nosi_b_add(b, (IrIns){.op = IR_WORD, .type = TY_INT, .a = x, .imm = 0});
+    Ref want = nosi_b_const_int(b, (int64_t)(intptr_t)cell);
+    nosi_b_guard(
+        b, body,
+        nosi_b_add(b,
+                   (IrIns){.op = IR_ICMP, .type = TY_BOOL, .cond = IC_EQ, .a = have, .b = want}));
+    return f;
+}
+
+static void call_closure(Build *b, Body *body, Instr i)
+{
+    uint32_t w = INSTR_B(i) + FRAME_HEADER, n = INSTR_C(i), before = nosi_b_before(b, body);
+    const Func *f = known_function(b, body->cur[w]);
+    if (!f && (f = expected_function(b, body, body->cur[w])) && f->n_params != n)
+        f = NULL;
+    if (f && f->n_params == n) {
+        uint32_t skip = !f->takes_self;
+        call_func(b, body, i, f, &body->cur[w + skip], n + f->takes_self, w + skip);
+        return;
+    }
+    if (INSTR_OP(i) == OP_TCALLC || n >= MAX_SIGNATURE) {
+        nosi_b_leave(b, before);
+        return;
+    }
+    Ref args[MAX_SIGNATURE];
+    for (uint32_t k = 0; k <= n; k++)
+        args[k] = nosi_b_as_any(b, body->cur[w + k], before);
+    IrIns c = {.op = IR_CALL_CLOSURE, .type = TY_ANY, .n_args = n + 1, .imm2 = before};
+    c.state = nosi_b_after(b, body, w + 1);
+    c.args = b->ir->args.n;
+    for (uint32_t k = 0; k <= n; k++)
+        vec_push(&b->ir->args, args[k]);
+    nosi_b_set(b, body, INSTR_A(i), nosi_b_add(b, c));
+}
+
+static void call_native(Build *b, Body *body, Instr i)
+{
+    const Builtin *native = body->f->refs[INSTR_C(i)];
+    uint32_t from = INSTR_B(i), n = native->n_params;
+    if (n > MAX_SIGNATURE) {
+        nosi_b_leave(b, nosi_b_before(b, body));
+        return;
+    }
+    if (strcmp(native->name, "sqrt") == 0 && n == 1) {
+        Ref x = body->cur[from];
+        if (INS(x)->type == TY_ANY && nosi_b_static_type(body->f, from) == TY_FLOAT)
+            x = nosi_b_as_type(b, x, TY_FLOAT, nosi_b_before(b, body));
+        if (x && INS(x)->type == TY_FLOAT) {
+            nosi_b_set(b, body, INSTR_A(i),
+                       nosi_b_add(b, (IrIns){.op = IR_FSQRT, .type = TY_FLOAT, .a = x}));
+            return;
+        }
+    }
+    Ref v = nosi_b_runtime(b, body, (void *)(uintptr_t)native->fn, RT_NATIVE, &body->cur[from], n,
+                           (int64_t)(intptr_t)native);
+    nosi_b_set(b, body, INSTR_A(i), v);
+    if (native->effects != FX_NONE)
+        nosi_b_add(b, (IrIns){.op = IR_BUDGET,
+                              .state = nosi_b_state_at(b, body, body->pc + 1, body->cur)});
+}
+
+void nosi_b_call(Build *b, Body *body, Instr i)
+{
+    switch (INSTR_OP(i)) {
+    case OP_CALL:
+    case OP_TCALL:
+        call_direct(b, body, i);
+        return;
+    case OP_CALLC:
+    case OP_TCALLC:
+        call_closure(b, body, i);
+        return;
+    default:
+        call_native(b, body, i);
+    }
+}

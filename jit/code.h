@@ -1,0 +1,71 @@
+/* code.h -- machine code and what belongs to it. */
+#ifndef NOSI_JIT_CODE_H
+#define NOSI_JIT_CODE_H
+
+#include "jit/ir.h"
+#include "jit/mirctx.h"
+
+/* How a value of a frame that was left is given to the interpreter. */
+typedef enum { SLOT_CONST, SLOT_ANY, SLOT_INT, SLOT_FLOAT, SLOT_BOOL } SlotKind;
+typedef struct ExitSlot {
+    uint16_t reg;
+    uint8_t kind;
+    uint32_t index; // of the value among the exit's values
+    uint64_t bits;  // SLOT_CONST: the Value
+} ExitSlot;
+
+typedef struct ExitFrame {
+    Func *f;
+    uint32_t pc;
+    uint32_t dist; // from its base to that of the frame above it
+    uint32_t n_slots;
+    ExitSlot *slots;
+} ExitFrame;
+
+typedef enum LeaveKind {
+    LEAVE_GUARD,   // before the instruction: something is not what was expected
+    LEAVE_ROOM,    // before it: the heap is full, or a callee has no machine code
+    LEAVE_OTHER,   // before it: it is the interpreter's
+    LEAVE_YIELD,   // before it, and the budget is used up
+    LEAVE_SPECIAL, // behind it: a call gave THROWN, PARKED, YIELD or TRAP
+    LEAVE_CALL,    // behind it: the callee has left
+} LeaveKind;
+
+/* One place where code leaves: what is in the reify buffer, `n_values` words and then the address
+ * of this record. */
+typedef struct ExitRecord {
+    LeaveKind kind;
+    uint32_t n_values, n_frames;
+    uint64_t hits;     // statistics; racy
+    ExitFrame *frames; // the outermost first
+    struct JitCode *code;
+} ExitRecord;
+enum { MAX_GUARD_HITS = 1000 }; // then the code is made again, with fewer expectations
+
+typedef struct JitCode {
+    const Func *f;
+    uint32_t osr_pc;
+    void *entry;             // typed (a call), or of the OSR version
+    void *generic;           // (Value *args) -> (Value, status)
+    VEC(ExitRecord *) exits; // owned
+    Arena arena;             // of the records and float constants
+    uint32_t n_ir, n_mir, n_inlined, n_guards;
+    uint64_t build_ns, compile_ns;
+    size_t bytes;
+    CodePages pages;
+    VEC(const Func *) depends; // what it inlined or calls: redefining one makes it void
+    bool is_void;
+} JitCode;
+
+/* Budget that entering a function costs at least for each frame it stands for. What is granted is
+ * so limited that machine frames never go beyond the depth limit. */
+enum { ENTRY_CHARGE = 16 };
+
+enum { STATUS_RETURNED, STATUS_LEFT, STATUS_DECLINED };
+
+struct MirCtx;
+/* Makes machine code of ir. Takes nothing. NULL: `why` says what is wrong. */
+JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why);
+void nosi_jit_code_free(JitCode *c); // takes; nobody runs it
+
+#endif

@@ -1,0 +1,226 @@
+/* enter.c -- see enter.h. */
+#include "jit/enter.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "sched/sched.h"
+#include "vm/interp/frame.h"
+#include "vm/util/alloc.h"
+#include "vm/util/vec.h"
+
+enum {
+    REGION_BYTES = 1 << 26, // address space of the shadow stack and of the reify buffer
+};
+
+int32_t nosi_jit_units = 256;
+void (*nosi_jit_on_thrash)(JitCode *code);
+
+typedef struct Left {
+    Value value;
+    uint64_t status;
+} Left;
+
+/* Calls code(args) with r15 = m. */
+Left nosi_jit_trampoline(void *code, Value *args, Machine *m);
+__asm__(".text\n"
+        ".globl nosi_jit_trampoline\n"
+        ".type nosi_jit_trampoline, @function\n"
+        "nosi_jit_trampoline:\n"
+        "    pushq %r15\n"
+        "    movq %rdx, %r15\n"
+        "    movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    callq *%rax\n"
+        "    popq %r15\n"
+        "    retq\n"
+        ".size nosi_jit_trampoline, .-nosi_jit_trampoline\n");
+
+static void *reserve(void)
+{
+    void *p = mmap(NULL, REGION_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        nosi_fatal("cannot reserve memory for machine code's stacks");
+    return p;
+}
+
+static Machine *new_machine(void)
+{
+    Machine *m = nosi_calloc(1, sizeof *m);
+    m->shadow = m->shadow_base = reserve();
+    m->reify = m->reify_base = reserve();
+    return nosi_machine = m;
+}
+
+void nosi_jit_thread_end(void)
+{
+    Machine *m = nosi_machine;
+    if (!m)
+        return;
+    munmap(m->shadow_base, REGION_BYTES);
+    munmap(m->reify_base, REGION_BYTES);
+    nosi_free(m);
+    nosi_machine = NULL;
+}
+
+/* ---- laying out ------------------------------------------------------------------------------ */
+
+typedef struct Unboxed { // a register whose value has to be boxed on the heap
+    size_t at;           // word of the VM stack
+    uint64_t bits;
+    bool is_float;
+} Unboxed;
+typedef struct Layout {
+    Proc *p;
+    bool traps;
+    VEC(Unboxed) unboxed;
+} Layout;
+
+static void fill(Layout *l, const ExitFrame *f, const uint64_t *values)
+{
+    Proc *p = l->p;
+    for (uint32_t k = 0; k < f->n_slots; k++) {
+        const ExitSlot *s = &f->slots[k];
+        Value *to = &p->base[s->reg];
+        uint64_t bits = s->kind == SLOT_CONST ? s->bits : values[s->index];
+        switch ((SlotKind)s->kind) {
+        case SLOT_CONST:
+        case SLOT_ANY:
+            *to = (Value){bits};
+            break;
+        case SLOT_BOOL:
+            *to = value_bool(bits != 0);
+            break;
+        case SLOT_INT:
+            if (small_fits((int64_t)bits)) {
+                *to = value_small((int64_t)bits);
+                break;
+            }
+            NOS_FALLTHROUGH;
+        case SLOT_FLOAT:
+            *to = VALUE_ZERO;
+            vec_push(&l->unboxed,
+                     ((Unboxed){(size_t)(to - p->stack), bits, s->kind == SLOT_FLOAT}));
+            break;
+        }
+    }
+}
+
+/* All frames are there: what they hold are roots. */
+static bool box(Layout *l)
+{
+    Proc *p = l->p;
+    uint32_t n = l->unboxed.n;
+    if (n) {
+        // What a native that traps asks for is in no register.
+        Value *args = nosi_trap_slot.args;
+        ROOT_ARRAY(&p->heap, args, l->traps ? nosi_trap_slot.n_args : 0);
+        bool ok = nosi_reserve(p, (size_t)n * FLOAT_WORDS);
+        UNROOT(&p->heap);
+        if (!ok)
+            return false;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        const Unboxed *u = &l->unboxed.at[k];
+        double d;
+        memcpy(&d, &u->bits, sizeof d);
+        p->stack[u->at] =
+            u->is_float ? nosi_float_nogc(&p->heap, d) : nosi_int_nogc(&p->heap, (int64_t)u->bits);
+    }
+    return true;
+}
+
+/* The outermost frame lies where the frame that was entered lies; the others above it. */
+static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
+{
+    Proc *p = l->p;
+    const uint64_t *rp = m->reify;
+    uint32_t dist = 0;
+    bool first = true;
+    while (rp > m->reify_base) {
+        ExitRecord *r = (ExitRecord *)(uintptr_t)rp[-1];
+        rp -= 1 + r->n_values;
+        __atomic_store_n(&r->hits, __atomic_load_n(&r->hits, __ATOMIC_RELAXED) + 1,
+                         __ATOMIC_RELAXED);
+        *innermost = r;
+        for (uint32_t k = 0; k < r->n_frames; k++) {
+            const ExitFrame *f = &r->frames[k];
+            if (first) {
+                p->base[-3] = (Value){(uint64_t)(uintptr_t)f->f};
+                if (!nosi_stack_room(p, f->f->n_regs))
+                    return false;
+            } else if (!nosi_frame_push(p, f->f, dist, FRAME_LINK(dist))) {
+                return false;
+            }
+            first = false;
+            fill(l, f, rp);
+            p->pc = f->f->code + f->pc;
+            dist = f->dist;
+        }
+    }
+    return true;
+}
+
+static MachineReturn lay_out(Proc *p, Machine *m)
+{
+    Layout layout = {.p = p}, *l = &layout;
+    const ExitRecord *innermost = NULL;
+    MachineReturn out = {m->special, MACHINE_RAISE};
+    bool raised = m->raised != 0;
+    const ExitRecord *last = NULL;
+    if (m->reify > m->reify_base) { // the first one that left
+        const uint64_t *rp = m->reify;
+        while (rp > m->reify_base) {
+            last = (const ExitRecord *)(uintptr_t)rp[-1];
+            rp -= 1 + last->n_values;
+        }
+    }
+    // What a native began cannot be undone: limits must not come between it and its frames.
+    bool special = last && last->kind == LEAVE_SPECIAL;
+    uint32_t max_depth = p->max_depth;
+    size_t max_words = p->heap.max_words;
+    if (special) {
+        p->max_depth = UINT32_MAX;
+        p->heap.max_words = 0;
+    }
+    l->traps = special && value_same(m->special, VALUE_TRAP);
+    if (last && last->kind == LEAVE_GUARD && last->hits == MAX_GUARD_HITS && nosi_jit_on_thrash)
+        nosi_jit_on_thrash(last->code);
+    bool ok = push_frames(l, m, &innermost);
+    m->reify = m->reify_base;
+    ok = box(l) && ok;
+    p->max_depth = max_depth;
+    p->heap.max_words = max_words;
+    vec_free(&l->unboxed);
+    m->proc = NULL;
+    if (!ok || raised)
+        return out;
+    out.result = innermost->kind == LEAVE_SPECIAL ? MACHINE_SPECIAL
+                 : innermost->kind == LEAVE_YIELD ? MACHINE_YIELD
+                                                  : MACHINE_RESUME;
+    return out;
+}
+
+MachineReturn nosi_jit_enter(Proc *p, void *code)
+{
+    Machine *m = nosi_machine ? nosi_machine : new_machine();
+    int64_t granted = (int64_t)p->budget * nosi_jit_units;
+    int64_t room = (int64_t)(p->max_depth - p->depth) * ENTRY_CHARGE;
+    if (NOS_UNLIKELY(room < granted))
+        granted = room;
+    m->budget = granted;
+    m->proc = p;
+    m->raised = 0;
+    Left r = nosi_jit_trampoline(code, p->base, m);
+    p->budget -= (int32_t)((granted - m->budget) / nosi_jit_units);
+    if (NOS_LIKELY(r.status == STATUS_RETURNED)) {
+        m->proc = NULL;
+        return (MachineReturn){r.value, MACHINE_RETURNED};
+    }
+    if (r.status == STATUS_DECLINED) {
+        m->proc = NULL;
+        return (MachineReturn){r.value, MACHINE_DECLINED};
+    }
+    return lay_out(p, m);
+}

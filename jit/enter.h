@@ -1,0 +1,13 @@
+/* enter.h -- entering machine code and laying out the frames of code that has left. */
+#ifndef NOSI_JIT_ENTER_H
+#define NOSI_JIT_ENTER_H
+
+#include "jit/code.h"
+#include "vm/interp/machine.h"
+
+MachineReturn nosi_jit_enter(Proc *p, void *code); // MachineEnter
+extern int32_t nosi_jit_units;                     // of a Machine's budget, per reduction
+extern void (*nosi_jit_on_thrash)(JitCode *code);  // a guard of it failed MAX_GUARD_HITS times
+void nosi_jit_thread_end(void);                    // frees the calling thread's Machine
+
+#endif

@@ -1,0 +1,22 @@
+/* jit.h -- the JIT as the rest of the system sees it. */
+#ifndef NOSI_JIT_H
+#define NOSI_JIT_H
+
+#include "vm/util/strbuf.h"
+
+typedef enum JitMode {
+    JIT_ON,     // hot functions and loops, on a thread of its own
+    JIT_OFF,    // never
+    JIT_REPLAY, // off, unless NOS_JIT=eager
+    JIT_EAGER,  // everything at its first call, by whoever calls: for tests
+} JitMode;
+
+/* A VM begins to run; the mode of the first one counts. NOS_JIT=on|off|eager in the environment
+ * stands for `mode` when that is JIT_ON. */
+void nosi_jit_begin(JitMode mode);
+void nosi_jit_end(void); // it has ended: after the last one nothing is compiled any more
+
+/* What was compiled, refused and left, as a table. */
+void nosi_jit_stats(StrBuf *out);
+
+#endif

@@ -1,0 +1,19 @@
+/* runtime.h -- what machine code calls besides the interpreter's own functions (rtcalls.def). The
+ * protocol is theirs. */
+#ifndef NOSI_JIT_RUNTIME_H
+#define NOSI_JIT_RUNTIME_H
+
+#include "sched/proc.h"
+
+Value nosi_jit_is_literal(Proc *p, Value v, Value literal); // JNEQK of an object: a Bool
+Value nosi_jit_cast(Proc *p, Value v, const CastRef *ref);
+Value nosi_jit_set_field(Proc *p, Value v, Value x, const FieldRef *ref);
+Value nosi_jit_self(Proc *p);
+Value nosi_jit_send(Proc *p, Value pid, Value message);
+Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind);
+
+/* Boxing where a frame holds nothing that a collection could move (a result that is returned). */
+Value nosi_jit_box_int(Proc *p, int64_t i);
+Value nosi_jit_box_float(Proc *p, double d);
+
+#endif
