@@ -19,8 +19,8 @@
 /* Library modules whose names are visible everywhere without `use`. */
 static bool is_prelude(const char *path)
 {
-    static const char *const names[] = {"core",   "list",   "string", "map",     "set",
-                                        "option", "traits", "io",     "process", "number",
+    static const char *const names[] = {"core",   "list",   "string", "map",      "set",
+                                        "option", "traits", "io",     "process",  "number",
                                         "http",   "net",    "pg",     "jsonvalue"};
     for (size_t i = 0; i < NOS_COUNT(names); i++)
         if (strcmp(path + strlen("stdlib."), names[i]) == 0)
