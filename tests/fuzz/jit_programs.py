@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Random typed programs, interpreted and compiled: the outputs must be the same.
+
+    jit_programs.py --nostos BINARY [--seconds N | --programs N] [--seed N] [--keep DIR]
+
+Each program has functions over Int, Float, Bool, lists, tuples, records, variants, closures and cells, with loops, recursion,
+pattern matching, exceptions and processes; main calls them with many arguments and prints what they give, exceptions included.
+It runs with --jit=off, --jit=eager, and eager under NOS_JIT_STRESS=1 and NOS_GC_STRESS=1. A program that differs is written to DIR
+and fails the run; the seed that makes it is printed.
+"""
+import argparse
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+HEADER = """type P = { a: Int, f: Float, b: Bool, s: String }
+var type M = { n: Int, x: Float, xs: List[Int] }
+type V = A | B(Int) | C(V, Int) | D(Float, Bool)
+mvar total: Int = 0
+depth_of(v: V) -> Int = match v {
+    A -> 0
+    B(n) -> if n > 3 then 1 else 2
+    C(w, k) -> k % 5 + depth_of(w)
+    D(x, b) -> if b && x > 0.5 then 7 else 8
+}
+guarded(f: () -> String) -> String = try { f() } catch { e -> "caught " ++ show(e) }
+"""
+TYPES = ["Int", "Float", "Bool", "List[Int]", "P", "V", "(Int, Float)"]
+INTS = [0, 1, 2, 3, 7, 10, 100, 255, 1000003, 2**31, 2**61, 2**62 - 1, 2**62, 2**63 - 1]
+
+
+class Gen:
+    def __init__(self, rng):
+        self.r = rng
+        self.n = 0
+        self.funcs = []  # (name, parameter types, result type), those that may be called
+
+    def name(self, prefix="v"):
+        self.n += 1
+        return f"{prefix}{self.n}"
+
+    def pick(self, scope, t):
+        names = [n for n, u in scope if u == t]
+        return self.r.choice(names) if names else None
+
+    def literal(self, t):
+        r = self.r
+        if t == "Int":
+            k = r.choice(INTS)
+            return str(k) if r.random() < 0.7 else f"(0 - {k})"
+        if t == "Float":
+            return r.choice(["0.0", "1.0", "0.5", "2.25", "1000.125", "0.001", "3.0e10"])
+        if t == "Bool":
+            return r.choice(["true", "false"])
+        if t == "List[Int]":
+            return "[" + ", ".join(str(r.randrange(100)) for _ in range(r.randrange(5))) + "]"
+        if t == "P":
+            return f"P({self.literal('Int')}, {self.literal('Float')}, {self.literal('Bool')}, \"s{r.randrange(3)}\")"
+        if t == "V":
+            return r.choice(["A", f"B({self.literal('Int')})", f"C(A, {self.literal('Int')})", f"D({self.literal('Float')}, true)"])
+        return f"({self.literal('Int')}, {self.literal('Float')})"
+
+    def expr(self, scope, t, depth):
+        r = self.r
+        if depth <= 0 or r.random() < 0.12:
+            v = self.pick(scope, t)
+            return v if v and r.random() < 0.8 else self.literal(t)
+        e = lambda u: self.expr(scope, u, depth - 1)
+        choice = r.random()
+        if choice < 0.10:
+            return f"(if {e('Bool')} then {e(t)} else {e(t)})"
+        if choice < 0.17:
+            return f"(match {e('V')} {{ A -> {e(t)}\n B(k) -> {self.expr(scope + [('k', 'Int')], t, depth - 1)}\n C(w, j) -> " \
+                   f"{self.expr(scope + [('w', 'V'), ('j', 'Int')], t, depth - 1)}\n D(y, z) -> " \
+                   f"{self.expr(scope + [('y', 'Float'), ('z', 'Bool')], t, depth - 1)} }})"
+        if choice < 0.23:
+            return f"(match {e('List[Int]')} {{ [] -> {e(t)}\n [h | rest] -> " \
+                   f"{self.expr(scope + [('h', 'Int'), ('rest', 'List[Int]')], t, depth - 1)} }})"
+        if choice < 0.27:
+            return f"(try {{ {e(t)} }} catch {{ _ -> {e(t)} }})"
+        if choice < 0.40:
+            fs = [f for f in self.funcs if f[2] == t]
+            if fs:
+                f = r.choice(fs)
+                args = ", ".join(e(u) for u in f[1])
+                return f"{f[0]}({args})"
+        if t == "Int":
+            return r.choice([
+                lambda: f"({e('Int')} {r.choice(['+', '-', '*'])} {e('Int')})",
+                lambda: f"({e('Int')} {r.choice(['/', '%'])} {e('Int')})",
+                lambda: f"({e('Int')} {r.choice(['/', '%'])} {r.choice([1, 2, 3, 4, 8, 10, 64, 1000])})",
+                lambda: f"({e('P')}).a", lambda: f"depth_of({e('V')})", lambda: f"{e('List[Int]')}.length()",
+                lambda: f"({e('List[Int]')}.fold({e('Int')}, (acc, q) => acc + q % 1000 + {e('Int')} % 7))",
+                lambda: f"({e('(Int, Float)')}).0", lambda: f"(0 - {e('Int')})",
+                lambda: f"({e('List[Int]')}[{e('Int')} % 4])",
+                lambda: f"{e('List[Int]')}.sum()",
+            ])()
+        if t == "Float":
+            return r.choice([
+                lambda: f"({e('Float')} {r.choice(['+', '-', '*', '/'])} {e('Float')})",
+                lambda: f"({e('P')}).f", lambda: f"({e('(Int, Float)')}).1",
+                lambda: f"sqrt({e('Float')} * 0.5)", lambda: f"({e('Int')} % 1000).toFloat()",
+                lambda: f"({e('List[Int]')}.fold({e('Float')}, (acc, q) => acc * 0.5 + (q % 10).toFloat()))",
+            ])()
+        if t == "Bool":
+            return r.choice([
+                lambda: f"({e('Int')} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {e('Int')})",
+                lambda: f"({e('Float')} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {e('Float')})",
+                lambda: f"({e('Bool')} {r.choice(['&&', '||', '==', '!='])} {e('Bool')})",
+                lambda: f"(!{e('Bool')})", lambda: f"({e('P')}).b", lambda: f"({e('List[Int]')} == {e('List[Int]')})",
+                lambda: f"({e('V')} == {e('V')})",
+            ])()
+        if t == "List[Int]":
+            return r.choice([
+                lambda: f"[{e('Int')} | {e('List[Int]')}]",
+                lambda: f"{e('List[Int]')}.map(q => q {r.choice('+-*')} {e('Int')})",
+                lambda: f"{e('List[Int]')}.filter(q => q % {r.randrange(2, 5)} == 0 || {e('Bool')})",
+                lambda: f"({e('List[Int]')} ++ {e('List[Int]')})", lambda: f"range(0, {r.randrange(6)})",
+                lambda: f"{e('List[Int]')}.reverse()",
+            ])()
+        if t == "P":
+            return f"P({e('Int')}, {e('Float')}, {e('Bool')}, \"t\")"
+        if t == "V":
+            return r.choice([lambda: f"B({e('Int')})", lambda: f"C({e('V')}, {e('Int')})", lambda: f"D({e('Float')}, {e('Bool')})"])()
+        return f"({e('Int')}, {e('Float')})"
+
+    def statements(self, scope, depth):
+        """Statements and the scope after them; loops are bounded."""
+        r, out = self.r, []
+        for _ in range(r.randrange(1, 4)):
+            kind = r.random()
+            if kind < 0.35:
+                n, t = self.name(), r.choice(TYPES)
+                out.append(f"{n}: {t} = {self.expr(scope, t, depth)}")
+                scope = scope + [(n, t)]
+            elif kind < 0.65:
+                n, t, i = self.name(), r.choice(["Int", "Float", "List[Int]", "Bool"]), self.name("i")
+                out.append(f"var {n}: {t} = {self.expr(scope, t, 1)}")
+                inner = scope + [(n, t), (i, "Int")]
+                body = f"{n} = {self.expr(inner, t, depth)}" if t != "List[Int]" else f"{n} = [{self.expr(inner, 'Int', depth)} | {n}].take(6)"
+                out.append(f"for {i} = 0 to {r.randrange(1, 9)} {{ {body} }}")
+                scope = scope + [(n, t)]
+            elif kind < 0.78:
+                n, m = self.name(), self.name("m")
+                out.append(f"{m} = M({self.expr(scope, 'Int', 1)}, {self.expr(scope, 'Float', 1)}, {self.expr(scope, 'List[Int]', 1)})")
+                i = self.name("i")
+                out.append(f"for {i} = 0 to {r.randrange(1, 6)} {{\n{m}.n = {m}.n + {self.expr(scope + [(i, 'Int')], 'Int', 1)}\n"
+                           f"{m}.x = {m}.x * 0.5 + {self.expr(scope, 'Float', 1)}\n{m}.xs = [{m}.n | {m}.xs] }}")
+                out.append(f"{n} = {m}.n + {m}.xs.length()")
+                scope = scope + [(n, "Int")]
+            elif kind < 0.88:
+                n, f, q = self.name(), self.name("f"), self.name("q")
+                out.append(f"{f} = ({q}) => {self.expr(scope + [(q, 'Int')], 'Int', depth)} + {q} * 1")
+                out.append(f"{n} = {f}({self.expr(scope, 'Int', 1)}) + {f}({self.expr(scope, 'Int', 1)})")
+                scope = scope + [(n, "Int")]
+            else:
+                n, c = self.name(), self.name("c")
+                out.append(f"var {c} = {self.expr(scope, 'Int', 1)}")
+                out.append(f"[1, 2, 3].each(q => {{ {c} = {c} + q * {self.expr(scope, 'Int', 1)} }})")
+                out.append(f"{n} = {c} + 0")
+                scope = scope + [(n, "Int")]
+        return out, scope
+
+    def function(self):
+        r = self.r
+        params = [(self.name("p"), r.choice(TYPES)) for _ in range(r.randrange(1, 4))]
+        t, name = r.choice(TYPES), self.name("fun")
+        recursive = r.random() < 0.4
+        out = []
+        head = [("n", "Int")] + params if recursive else params
+        sig = ", ".join(f"{n}: {u}" for n, u in head)
+        out.append(f"{name}({sig}) -> {t} = {{")
+        body, scope = self.statements(list(params), 2)
+        out += ["    " + s for s in body]
+        result = self.expr(scope, t, 3)
+        if recursive:
+            args = ", ".join(self.expr(scope, u, 1) for _, u in params)
+            step = f"{name}(n - 1, {args})"
+            if t == "Int":
+                step = f"{step} + {self.expr(scope, 'Int', 1)}" if r.random() < 0.5 else step
+            out.append(f"    if n <= 0 then {result} else {step}")
+        else:
+            out.append(f"    {result}")
+        out.append("}")
+        self.funcs.append((name, [u for _, u in params], t) if not recursive else (name, ["Small"] + [u for _, u in params], t))
+        return "\n".join(out)
+
+    def program(self):
+        r, parts, calls = self.r, [HEADER], []
+        for _ in range(r.randrange(2, 6)):
+            before = list(self.funcs)
+            self.funcs = [f for f in self.funcs if "Small" not in f[1]]
+            parts.append(self.function())
+            self.funcs = before + [self.funcs[-1]] if self.funcs[-1] not in before else before
+        for name, types, _ in self.funcs:
+            for _ in range(r.randrange(3, 7)):
+                args = ", ".join(str(r.randrange(30)) if u == "Small" else self.literal(u) for u in types)
+                calls.append(f"    println(\"{name} \" ++ guarded(() => show({name}({args}))))")
+        i = r.choice(calls).strip() if calls else "()"
+        calls.append(f"    me = self()\n    pids = range(0, 5).map(k => spawn {{ total = total + k\n        me <- guarded(() => show(k * 3)) }})\n"
+                     f"    println(pids.length())\n    println(range(0, 5).map(_ => receive {{ m -> m }}).sort())\n    println(total)\n    {i}")
+        parts.append("main() = {\n" + "\n".join(calls) + "\n}")
+        return "\n".join(parts) + "\n"
+
+
+def run(nostos, path, mode, stress, limit=60):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NOS_")}
+    if stress:
+        env["NOS_JIT_STRESS"] = env["NOS_GC_STRESS"] = "1"
+    try:
+        p = subprocess.run([nostos, "--jit=" + mode, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, env=env)
+        return p.returncode, p.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        return "timeout", ""
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--nostos", required=True)
+    ap.add_argument("--seconds", type=float, default=60)
+    ap.add_argument("--programs", type=int, default=1 << 60)
+    ap.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the first program; the others count up")
+    ap.add_argument("--keep", default=".", help="directory for programs that differ")
+    opt = ap.parse_args()
+    end, n, refused, calls = time.monotonic() + opt.seconds, 0, 0, 0
+    with tempfile.TemporaryDirectory() as tmp:
+        path = pathlib.Path(tmp, "program.nos")
+        while time.monotonic() < end and n < opt.programs:
+            seed = opt.seed + n
+            n += 1
+            text = Gen(random.Random(seed)).program()
+            path.write_text(text)
+            want = run(opt.nostos, path, "off", False)
+            if want[0] != 0:
+                if want[0] == 1 and "error" in want[1].lower():
+                    refused += 1  # the checker does not take it
+                    if refused < 3:
+                        print(want[1][:400], file=sys.stderr)
+                    continue
+            calls += want[1].count("fun")
+            for mode, stress in [("eager", False), ("eager", True)]:
+                got = run(opt.nostos, path, mode, stress)
+                if got != want and "timeout" not in (got[0], want[0]):
+                    keep = pathlib.Path(opt.keep, f"jit-{seed}.nos")
+                    keep.write_text(text)
+                    print(f"seed {seed}: {mode}{' under stress' if stress else ''} differs, see {keep}")
+                    for a, b in zip(want[1].splitlines() + ["(end)"], got[1].splitlines() + ["(end)"]):
+                        if a != b:
+                            print("interpreted:", a, "\ncompiled:   ", b)
+                            break
+                    print("exit status", want[0], got[0])
+                    return 1
+    print(f"{n} programs from seed {opt.seed}, {refused} refused by the checker, {calls} calls compared, no difference")
+    return 1 if refused * 2 > n or n == refused else 0
+
+
+sys.exit(main())
