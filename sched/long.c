@@ -56,6 +56,11 @@ static Value resume(Proc *p, void *data)
     return v;
 }
 
+LongOp *nosi_long_waiting(const Proc *p)
+{
+    return p->resuming && p->wake_fn == resume ? p->wake_data : NULL;
+}
+
 Value nosi_long_run(Proc *p, LongOp *op, size_t size)
 {
     Value v = run_step(p, op);

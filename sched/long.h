@@ -29,7 +29,10 @@
  * budget. The arguments' registers may be gone in a later step: what is needed lies in root[]
  * (`more` for an array in C memory), which are roots while the step runs. Between two steps nothing
  * of this process is collected, so a Value in C memory stays valid across VALUE_YIELD, and so does
- * reserved space. A process that is killed in between frees the struct after `drop`. */
+ * reserved space -- unless the operation says `movable`, which one that allocates much should: it
+ * keeps all Values in its roots, no address of an object, and reserves anew in each step. Then a
+ * collection that is due (vm/heap/heap.h) need not wait until the operation is over. A process that
+ * is killed in between frees the struct after `drop`. */
 #ifndef NOSI_LONG_H
 #define NOSI_LONG_H
 
@@ -43,6 +46,7 @@ struct LongOp {
     void (*drop)(LongOp *op); // frees what the op owns in C memory: once, at the end. NULL: nothing
     Value root[LONG_ROOTS];
     RootFrame more; // .slots, .n: further roots, in C memory; a step may replace them
+    bool movable;   // see above; a step may set and clear it
 };
 
 /* Elements per step between two looks at the budget: 256. NOS_SLICE=n makes it small, so that every
@@ -55,6 +59,9 @@ void nosi_long_init(void); // reads NOS_SLICE
 /* Takes `op`, a struct of `size` bytes on the C stack: moves it to the heap of C when the operation
  * is interrupted. The result is the native's. */
 Value nosi_long_run(Proc *p, LongOp *op, size_t size);
+
+/* The operation that p is in the middle of, between two slices, or NULL. Borrows. */
+LongOp *nosi_long_waiting(const Proc *p);
 
 /* `n` elements of about 8 ns were handled: charges for them. Is the slice over? */
 NOS_INLINE bool nosi_long_pause(Proc *p, uint32_t n)

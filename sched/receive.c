@@ -16,9 +16,14 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         p->mailbox.scan = NULL;
         return RECV_TIMEOUT;
     }
-    nosi_heap_trim(&p->heap);
+    bool trims = nosi_heap_trim(&p->heap);
     // Announce first, then look once more: see announce() in park.c.
     nosi_park_retry(p, PROC_RECEIVE);
+    // A long collection is made first: as if somebody had woken us without a message.
+    if (NOS_UNLIKELY(trims) && nosi_claim(p, 0, 1u << PROC_RECEIVE)) {
+        nosi_claim_finish(p, false);
+        return RECV_PARKED;
+    }
     m = nosi_mailbox_scan_next(&p->mailbox);
     if (m) {
         nosi_unpark(p);

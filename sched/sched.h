@@ -212,4 +212,13 @@ void nosi_sched_dump(Sched *s, FILE *to);
 /* SIGNAL_INSPECT: tells who asked where p is. Its worker, at a safe point. */
 void nosi_inspect_answer(Proc *p);
 
+/* At the beginning of a slice, when nosi_collect_is_due: does a part of the collection that is due.
+ * False: the slice is over, and p must not run before it is done. Otherwise p->budget is what is
+ * left of it. */
+bool nosi_collect_due(Proc *p);
+NOS_INLINE bool nosi_collect_is_due(const Proc *p)
+{
+    return nosi_heap_is_due(&p->heap) || nosi_gc_stress;
+}
+
 #endif

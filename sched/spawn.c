@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "sched/internal.h"
+#include "sched/long.h"
 #include "vm/data/list.h"
 #include "vm/data/string.h"
 #include "vm/interp/machine.h"
@@ -29,6 +30,11 @@ static void walk_roots(void *owner, RootVisit *visit, void *ctx)
             memset(top, 0, (size_t)(p->stack_high - top) * sizeof *top);
         // The next calls go up here again: leave them some room before the slow path.
         p->stack_high = p->stack_end - top > 256 ? top + 256 : p->stack_end;
+        LongOp *op = nosi_long_waiting(p);
+        if (op) {
+            visit(op->root, LONG_ROOTS, ctx);
+            visit(op->more.slots, op->more.n, ctx);
+        }
     }
     visit(&p->exc, 1, ctx);
     if (p->extra)
@@ -137,6 +143,7 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     p->started_ns = nosi_sched_now_coarse(s);
     nosi_heap_init(&p->heap, walk_roots, p);
     p->heap.max_words = s->options.max_heap_words;
+    nosi_heap_set_stepwise(&p->heap);
     nosi_mailbox_init(&p->mailbox);
     atomic_init(&p->state, PROC_RUNNABLE);
     atomic_init(&p->signals, 0);
@@ -324,6 +331,7 @@ static void restore_uncaught(Proc *p)
         base -= frame_distance(base[-1]);
     if (!base || frame_kind(base[-1]) != FRAME_UNCAUGHT)
         return;
+    nosi_heap_collect_finish(&p->heap); // its values are needed
     Trace *t = (Trace *)(uintptr_t)base[-4].bits;
     if (p->exit_kind == EXIT_VALUE && value_is_string(p->exc)) {
         const char *text;
@@ -340,12 +348,23 @@ static void restore_uncaught(Proc *p)
     p->exc = base[-5];
 }
 
+/* It was killed in the middle of a collection: nobody needs its values any more. What follows gets
+ * an empty heap. */
+static void drop_values(Proc *p)
+{
+    if (!nosi_heap_is_collecting(&p->heap))
+        return;
+    nosi_heap_free(&p->heap);
+    p->heap.walk_roots = NULL; // the frames are still looked at, the Values in them are gone
+}
+
 void nosi_proc_exit(Proc *p)
 {
     Sched *s = p->sched;
     ProcLinks *links;
 
     restore_uncaught(p);
+    drop_values(p);
     p->heap.max_words = 0; // what follows may need a little more
     nosi_timer_cancel(p);
     nosi_mvars_exit(p);

@@ -6,6 +6,7 @@
  * parks several times under one deadline. The process cancels what is left when the receive is
  * over, and before it ends, so a timer's process is alive as long as the lock is held. */
 #include "sched/internal.h"
+#include "sched/long.h"
 
 #include <time.h>
 
@@ -108,6 +109,30 @@ static uint64_t deadline_after(const Sched *s, int64_t ms)
     return now + ns;
 }
 
+static Value sleep_until(Proc *p, uint64_t deadline)
+{
+    nosi_park(p, PROC_SLEEP);
+    nosi_timer_arm(p, deadline);
+    return VALUE_PARKED;
+}
+
+typedef struct SleepOp {
+    LongOp op;
+    uint64_t deadline;
+    bool collected;
+} SleepOp;
+
+/* The slice ends, so that the collection that is due can be made. Then there is nothing to step any
+ * more: the process waits. */
+static Value sleep_step(Proc *p, LongOp *op)
+{
+    SleepOp *o = (SleepOp *)op;
+    if (o->collected)
+        return sleep_until(p, o->deadline);
+    o->collected = true;
+    return VALUE_YIELD;
+}
+
 Value nosi_sleep(Proc *p, int64_t ms)
 {
     if (ms <= 0) {
@@ -117,10 +142,11 @@ Value nosi_sleep(Proc *p, int64_t ms)
     nosi_timer_cancel(p);
     uint64_t deadline = deadline_after(p->sched, ms);
     p->timer.deadline = deadline; // for whoever looks
-    nosi_heap_trim(&p->heap);
-    nosi_park(p, PROC_SLEEP);
-    nosi_timer_arm(p, deadline);
-    return VALUE_PARKED;
+    if (NOS_UNLIKELY(nosi_heap_trim(&p->heap))) {
+        SleepOp o = {.op = {.step = sleep_step, .movable = true}, .deadline = deadline};
+        return nosi_long_run(p, &o.op, sizeof o);
+    }
+    return sleep_until(p, deadline);
 }
 
 void nosi_recv_start(Proc *p, bool has_timeout, int64_t timeout_ms)

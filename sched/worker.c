@@ -669,7 +669,7 @@ static void shrink_stack(Proc *p)
     const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
     size_t used = (size_t)(p->base - p->stack) + f->n_regs,
            have = (size_t)(p->stack_end - p->stack);
-    if (have <= 4096 || used > have / 8)
+    if (have <= 4096 || used > have / 8 || nosi_heap_is_collecting(&p->heap))
         return;
     have = have / 4;
     size_t high = NOS_MIN((size_t)(p->stack_high - p->stack), have);

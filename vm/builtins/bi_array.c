@@ -155,7 +155,9 @@ static Value array_from_list_step(Proc *p, LongOp *op)
 static Value from_list(Proc *p, Value *args, ElemKind kind)
 {
     WANT_LIST(0);
-    ListOp o = {.op = {.step = array_from_list_step, .root = {args[0], VALUE_UNIT, args[0]}},
+    ListOp o = {.op = {.step = array_from_list_step,
+                       .movable = true,
+                       .root = {args[0], VALUE_UNIT, args[0]}},
                 .kind = kind};
     return nosi_long_run(p, &o.op, sizeof o);
 }
@@ -275,7 +277,7 @@ static Value array_to_list_step(Proc *p, LongOp *op)
 Value nosi_bi_array_to_list(Proc *p, Value *args)
 {
     WANT_ARRAY(0);
-    ListOp o = {.op = {.step = array_to_list_step, .root = {VALUE_NIL, args[0]}},
+    ListOp o = {.op = {.step = array_to_list_step, .movable = true, .root = {VALUE_NIL, args[0]}},
                 .n = nosi_array_length(args[0])};
     return nosi_long_run(p, &o.op, sizeof o);
 }
@@ -471,7 +473,7 @@ static Value bytes_to_list_step(Proc *p, LongOp *op)
 Value nosi_bi_bytes_to_list(Proc *p, Value *args)
 {
     WANT_BYTES(0);
-    ListOp o = {.op = {.step = bytes_to_list_step, .root = {VALUE_NIL, args[0]}},
+    ListOp o = {.op = {.step = bytes_to_list_step, .movable = true, .root = {VALUE_NIL, args[0]}},
                 .n = nosi_bytes_length(args[0])};
     return nosi_long_run(p, &o.op, sizeof o);
 }

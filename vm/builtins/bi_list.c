@@ -156,7 +156,7 @@ static Value total(Proc *p, Value *args, NumOp op, ImplSlot slot)
     TypeId type = nosi_num_type(first);
     if (type == TYPE_ANY || bi_has_impl(type, slot))
         return nosi_none();
-    Total t = {.op = {.step = total_step, .root = {value_tail(xs), first}},
+    Total t = {.op = {.step = total_step, .movable = true, .root = {value_tail(xs), first}},
                .num_op = op,
                .type = type,
                .i = type == TYPE_INT ? value_int(first) : 0,
@@ -444,6 +444,7 @@ static Value sort_step(Proc *p, LongOp *op)
         o->left = s->n;
         op->more.slots = s->a;
         op->more.n = s->n;
+        op->movable = true; // what allocates begins here
     }
     v = nosi_long_from_array(p, op, s->a, &o->left);
     return value_same(v, VALUE_YIELD) || value_is_thrown(v) ? v : some(p, v);
@@ -547,6 +548,7 @@ static Value unique_step(Proc *p, LongOp *op)
         if (!value_is_cons(xs)) {
             op->more.slots = u->kept;
             op->more.n = u->left = u->n;
+            op->movable = true;
             u->phase = GIVE;
         }
         if (nosi_long_pause(p, (nosi_long_chunk - chunk) * 8))

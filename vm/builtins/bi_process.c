@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "sched/long.h"
 #include "vm/data/list.h"
 #include "vm/util/count.h"
 
@@ -292,16 +293,32 @@ Value nosi_bi_runtime_blocking_threads(Proc *p, Value *args)
 
 static int64_t live_words(const Heap *h)
 {
-    return (int64_t)(h->old_words + (size_t)(h->top - h->base));
+    return (int64_t)nosi_heap_live_words(h);
+}
+
+typedef struct CollectOp {
+    LongOp op;
+    int64_t before;
+    bool collected;
+} CollectOp;
+
+static Value collect_step(Proc *p, LongOp *op)
+{
+    CollectOp *o = (CollectOp *)op;
+    if (!o->collected) { // it is made at the beginning of the next slice
+        o->collected = true;
+        return VALUE_YIELD;
+    }
+    int64_t live = live_words(&p->heap);
+    return ints(p, (int64_t[]){NOS_MAX(o->before - live, 0), live}, 2);
 }
 
 Value nosi_bi_gc_collect(Proc *p, Value *args)
 {
+    CollectOp o = {.op = {.step = collect_step, .movable = true}, .before = live_words(&p->heap)};
     (void)args;
-    int64_t before = live_words(&p->heap);
-    nosi_heap_collect(&p->heap, true);
-    int64_t live = live_words(&p->heap);
-    return ints(p, (int64_t[]){NOS_MAX(before - live, 0), live}, 2);
+    o.collected = !nosi_heap_collect_soon(&p->heap, true);
+    return nosi_long_run(p, &o.op, sizeof o);
 }
 
 Value nosi_bi_gc_stats(Proc *p, Value *args)

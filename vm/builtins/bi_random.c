@@ -132,6 +132,7 @@ static Value list_step(Proc *p, LongOp *op)
             o->phase = MAKING;
             op->more.slots = o->items;
             op->more.n = o->n;
+            op->movable = true;
             op->root[LONG_ROOTS - 1] = VALUE_NIL;
             o->i = o->n;
             break;
@@ -196,6 +197,6 @@ Value nosi_bi_random_bytes(Proc *p, Value *args)
         return nosi_panic(p, "Random.bytes: negative count");
     if (n > INT32_MAX)
         return nosi_out_of_memory(p);
-    BytesOp o = {.op = {.step = bytes_step, .root = {VALUE_NIL}}, .n = (size_t)n};
+    BytesOp o = {.op = {.step = bytes_step, .movable = true, .root = {VALUE_NIL}}, .n = (size_t)n};
     return nosi_long_run(p, &o.op, sizeof o);
 }

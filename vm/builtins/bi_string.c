@@ -628,9 +628,10 @@ static Value pieces(Proc *p, Value text, Value delimiter,
                     void (*next)(PiecesOp *o, const char *s, size_t n, size_t *from, size_t *to,
                                  size_t bytes))
 {
-    PiecesOp o = {
-        .op = {.step = pieces_step, .root = {text, delimiter, VALUE_NIL, VALUE_NIL, VALUE_UNIT}},
-        .next = next};
+    PiecesOp o = {.op = {.step = pieces_step,
+                         .movable = true,
+                         .root = {text, delimiter, VALUE_NIL, VALUE_NIL, VALUE_UNIT}},
+                  .next = next};
     return nosi_long_run(p, &o.op, sizeof o);
 }
 
@@ -765,7 +766,7 @@ static Value chars_step(Proc *p, LongOp *op)
 Value nosi_bi_string_chars(Proc *p, Value *args)
 {
     WANT_STRING(0);
-    CharsOp o = {.op = {.step = chars_step, .root = {args[0], VALUE_NIL}}};
+    CharsOp o = {.op = {.step = chars_step, .movable = true, .root = {args[0], VALUE_NIL}}};
     return nosi_long_run(p, &o.op, sizeof o);
 }
 

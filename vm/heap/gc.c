@@ -31,10 +31,32 @@ typedef struct Range {
     bool promote;
 } Range;
 
+typedef enum GcPhase { ROOTS, REMEMBERED, SCAN, SWEEP, REGIONS, FREE, OVER } GcPhase;
+
+typedef struct RootRange {
+    Value *first;
+    size_t n;
+} RootRange;
+
 #define HIT(p) ((p) >> 20 & 31) // of Gc.hit_old
-typedef struct Gc {
+struct Gc {
     Heap *h;
     bool major;
+    bool whole; // in one piece: nothing is counted, everything below is at its end at once
+    GcPhase phase;
+    ptrdiff_t left; // work of this step
+    size_t run;     // cells that may be copied in one run before the step looks at `left`
+    size_t need, before, allocated;
+    VEC(RootRange) roots; // when it is not `whole`: root slots that are still to be visited
+    uint32_t remembered, n_kept;
+    Value *young_scan;      // to-space: from here on it is still to be scanned
+    Object *chain[2];       // handles to be swept: young, old
+    size_t young_bytes;     // behind handles that stay young
+    RegionSet held;         // to be swept
+    uint32_t next_held;     // how far that is
+    YoungBlock *dead_young; // from-space, to be freed
+    Fragment *dead_frags;
+    OldBlock *dead_old;
     bool marks_regions;             // major, and the heap holds some
     const Region *last_region;      // the last one that was marked
     uintptr_t young_lo, young_size; // the young block's part of from-space
@@ -54,7 +76,7 @@ typedef struct Gc {
     size_t promoted;          // words
     size_t n_roots;
     size_t largest; // words of the largest object met
-} Gc;
+};
 
 /* ---- memory of the spaces
  * ------------------------------------------------------------------------------------ */
@@ -183,34 +205,45 @@ NOS_INLINE int where(Gc *g, uintptr_t p)
     return r->promote;
 }
 
+static void add_range(Gc *g, const Value *from, const Value *to, bool promote)
+{
+    if (to > from)
+        g->ranges[g->n_ranges++] =
+            (Range){(uintptr_t)from, (uintptr_t)to - (uintptr_t)from, promote};
+}
+
 static void collect_ranges(Gc *g)
 {
     Heap *h = g->h;
-    uint32_t n;
+    const YoungBlock *full = h->offheap->due ? h->offheap->due->full : NULL;
+    uint32_t n = h->n_frags;
 
     g->young_lo = (uintptr_t)h->base;
     g->young_size = (uintptr_t)h->top - (uintptr_t)h->base;
     g->young_mark = (uintptr_t)h->mark;
-    n = h->n_frags;
+    for (const YoungBlock *y = full; y; y = y->next)
+        n += 2;
     if (g->major)
         for (OldBlock *b = h->old; b; b = b->next)
             n++;
     if (!n)
         return;
-    Range *r = g->ranges = nosi_alloc(n * sizeof *r);
+    g->ranges = nosi_alloc(n * sizeof *g->ranges);
+    for (const YoungBlock *y = full; y; y = y->next) {
+        add_range(g, y->base, y->mark, true);
+        add_range(g, y->mark, y->top, false);
+    }
     for (Fragment *f = h->frags; f; f = f->next)
-        if (f->words)
-            *r++ = (Range){(uintptr_t)f->data, f->words * sizeof(Value), false};
+        add_range(g, f->data, f->data + f->words, false);
     if (g->major)
         for (OldBlock *b = h->old; b; b = b->next)
-            if (b->top > b->data)
-                *r++ = (Range){(uintptr_t)b->data, (uintptr_t)b->top - (uintptr_t)b->data, true};
-    g->n_ranges = (uint32_t)(r - g->ranges);
+            add_range(g, b->data, b->top, true);
     if (!g->n_ranges)
         return;
-    qsort(g->ranges, g->n_ranges, sizeof *r, by_lo);
+    qsort(g->ranges, g->n_ranges, sizeof *g->ranges, by_lo);
+    const Range *last = &g->ranges[g->n_ranges - 1];
     g->min = g->ranges[0].lo;
-    g->span = r[-1].lo + r[-1].size - g->min;
+    g->span = last->lo + last->size - g->min;
 }
 
 /* ---- allocation in to-space
@@ -293,23 +326,27 @@ NOS_INLINE Value *take(Gc *g, size_t words, bool promote)
  * -------------------------------------------------------------------------------------------------
  */
 
-/* Copies the cell at p and the cells that follow it, as long as they go to the same place and were
- * not moved yet. */
+/* Copies the cell at p and the cells that follow it, as long as they go to the same place, were not
+ * moved yet, and the step has time for it. */
 NOS_INLINE Value move_cells(Gc *g, Value *cell, int promote)
 {
     Value *to = take(g, 2, promote);
     Value first = value_cons_at(to);
-    for (;;) {
+    for (size_t left = g->run;; left--) {
         Value tail = cell[1];
         to[0] = cell[0];
         to[1] = tail;
         cell[0] = FORWARD_MARK;
         cell[1] = value_cons_at(to);
-        if (!value_is_cons(tail))
-            return first;
-        cell = value_cell(tail);
-        if (where(g, (uintptr_t)cell) != promote || cell[0].bits == FORWARD_MARK.bits)
+        if (!value_is_cons(tail) || left == 0) {
+            g->run = left;
             return first; // the scan will look at this tail
+        }
+        cell = value_cell(tail);
+        if (where(g, (uintptr_t)cell) != promote || cell[0].bits == FORWARD_MARK.bits) {
+            g->run = left;
+            return first;
+        }
         Value *next = take(g, 2, promote);
         to[1] = value_cons_at(next);
         to = next;
@@ -367,12 +404,68 @@ NOS_INLINE Value evacuate(Gc *g, Value v)
     return value_object(to);
 }
 
+/* ---- work
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* Units of `left`: words copied or looked at; other things by what they take. */
+enum {
+    PIECE = 512,     // words or root slots between two looks at it
+    RUN = 4096,      // cells
+    PER_SLOT = 2,    // a remembered slot
+    PER_HANDLE = 16, // of an object that is off the heap, a region, a block
+};
+
+/* False: the step is over. */
+NOS_INLINE bool spend(Gc *g, size_t units)
+{
+    g->left -= (ptrdiff_t)units;
+    g->run = g->whole ? SIZE_MAX : RUN;
+    return g->left > 0;
+}
+
+static size_t copied(const Gc *g)
+{
+    return (size_t)(g->to_top - g->to) + g->promoted;
+}
+
+/* So many words may be looked at before the next look at `left`. */
+static size_t piece(const Gc *g)
+{
+    return g->whole ? SIZE_MAX : (size_t)NOS_MAX(NOS_MIN(g->left, (ptrdiff_t)PIECE), 1);
+}
+
+static void evacuate_all(Gc *g, Value *first, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        first[i] = evacuate(g, first[i]);
+}
+
 static void visit_roots(Value *first, size_t n, void *ctx)
 {
     Gc *g = ctx;
     g->n_roots += n;
-    for (size_t i = 0; i < n; i++)
-        first[i] = evacuate(g, first[i]);
+    if (g->whole)
+        evacuate_all(g, first, n);
+    else if (n)
+        vec_push(&g->roots, ((RootRange){first, n}));
+}
+
+static bool visit_root_ranges(Gc *g)
+{
+    while (g->roots.n) {
+        RootRange *r = &g->roots.at[g->roots.n - 1];
+        size_t n = NOS_MIN(r->n, piece(g)), before = copied(g);
+        Value *first = r->first;
+        r->first += n;
+        r->n -= n;
+        if (r->n == 0)
+            g->roots.n--;
+        evacuate_all(g, first, n);
+        if (!spend(g, n + copied(g) - before))
+            return false;
+    }
+    return true;
 }
 
 /* ---- remembering
@@ -444,106 +537,150 @@ NOS_INLINE void update_old(Gc *g, Value *slot)
 /* Roots in old objects. Slots in from-space are dropped: their objects are copied and scanned
  * anyway. A slot in foreign memory (a mutable record of a message that is still queued, assigned by
  * a guard) stays while it holds a pointer. */
-static void visit_remembered(Gc *g)
+static bool visit_remembered(Gc *g)
 {
     Heap *h = g->h;
-    uint32_t n = h->n_remembered, kept = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        Value *slot = h->remembered[i];
-        if (where(g, (uintptr_t)slot) >= 0)
-            continue;
-        Value was = *slot, now = evacuate(g, was);
-        *slot = now;
-        bool foreign = value_is_pointer(now) && (g->major || !is_kept_old(g, (uintptr_t)slot));
-        if (foreign || is_interesting(g, was, now))
-            h->remembered[kept++] = slot;
+    while (g->remembered < h->n_remembered) {
+        Value *slot = h->remembered[g->remembered++];
+        if (where(g, (uintptr_t)slot) < 0) {
+            size_t before = copied(g);
+            Value was = *slot, now = evacuate(g, was);
+            *slot = now;
+            bool foreign = value_is_pointer(now) && (g->major || !is_kept_old(g, (uintptr_t)slot));
+            if (foreign || is_interesting(g, was, now))
+                h->remembered[g->n_kept++] = slot;
+            g->left -= (ptrdiff_t)(copied(g) - before);
+        }
+        if (!spend(g, PER_SLOT))
+            return false;
     }
-    h->n_remembered = kept;
+    h->n_remembered = g->n_kept;
+    return true;
 }
 
 /* ---- scanning
  * ------------------------------------------------------------------------------------------------
  */
 
-static Value *scan_young(Gc *g, Value *p)
+/* Scans about `most` words of the new young block. */
+static size_t scan_young(Gc *g, size_t most)
 {
-    while (p < g->to_top) {
-        if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
-            p[0] = evacuate(g, p[0]);
-            p[1] = evacuate(g, p[1]);
-            p += 2;
-            continue;
-        }
-        Object *o = (Object *)p;
-        OBJ_EACH_SLOT(o, o->header, slot, *slot = evacuate(g, *slot));
-        p += obj_words(o) + 1;
-    }
-    return p;
-}
-
-static void scan_block(Gc *g, OldBlock *b)
-{
-    Value *p = b->scan;
-    while (p < b->top) {
-        if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
-            update_old(g, &p[0]);
-            // The tail usually is the next cell of a spine copied in one run.
-            if (p[1].bits != value_cons_at(p + 2).bits)
-                update_old(g, &p[1]);
-            p += 2;
-            continue;
-        }
-        Object *o = (Object *)p;
-        OBJ_EACH_SLOT(o, o->header, slot, update_old(g, slot));
-        p += obj_words(o) + 1;
-    }
-    b->scan = p;
-}
-
-static void scan_all(Gc *g)
-{
-    Value *young = g->to;
-    bool more = true;
-    while (more) {
-        more = false;
-        if (young < g->to_top) {
-            young = scan_young(g, young);
-            more = true;
-        }
-        while (g->scanned < g->filled.n) {
-            OldBlock *b = g->filled.at[g->scanned];
-            if (b->scan < b->top) {
-                scan_block(g, b);
-                more = true;
+    Value *from = g->young_scan, *p = from,
+          *stop = most < (size_t)(g->to_end - p) ? p + most : g->to_end;
+    for (Value *end; p < (end = NOS_MIN(g->to_top, stop));)
+        while (p < end) {
+            if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+                p[0] = evacuate(g, p[0]);
+                p[1] = evacuate(g, p[1]);
+                p += 2;
+                continue;
             }
-            if (b == g->old) // may receive more
-                break;
-            g->scanned++;
+            Object *o = (Object *)p;
+            OBJ_EACH_SLOT(o, o->header, slot, *slot = evacuate(g, *slot));
+            p += obj_words(o) + 1;
         }
+    g->young_scan = p;
+    return (size_t)(p - from);
+}
+
+static size_t scan_block(Gc *g, OldBlock *b, size_t most)
+{
+    Value *from = b->scan, *p = from, *stop = most < (size_t)(b->limit - p) ? p + most : b->limit;
+    for (Value *end; p < (end = NOS_MIN(b->top, stop));)
+        while (p < end) {
+            if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+                update_old(g, &p[0]);
+                // The tail usually is the next cell of a spine copied in one run.
+                if (p[1].bits != value_cons_at(p + 2).bits)
+                    update_old(g, &p[1]);
+                p += 2;
+                continue;
+            }
+            Object *o = (Object *)p;
+            OBJ_EACH_SLOT(o, o->header, slot, update_old(g, slot));
+            p += obj_words(o) + 1;
+        }
+    b->scan = p;
+    return (size_t)(p - from);
+}
+
+/* The block promoted into that is to be scanned next, or NULL. */
+static OldBlock *next_to_scan(Gc *g)
+{
+    for (; g->scanned < g->filled.n; g->scanned++) {
+        OldBlock *b = g->filled.at[g->scanned];
+        if (b->scan < b->top)
+            return b;
+        if (b == g->old) // may receive more
+            return NULL;
+    }
+    return NULL;
+}
+
+static bool scan_all(Gc *g)
+{
+    for (;;) {
+        size_t before = copied(g), n;
+        OldBlock *b;
+        if (g->young_scan < g->to_top)
+            n = scan_young(g, piece(g));
+        else if ((b = next_to_scan(g)))
+            n = scan_block(g, b, piece(g));
+        else
+            return true;
+        if (!spend(g, n + copied(g) - before))
+            return false;
     }
 }
 
 /* ---- off-heap handles
  * ---------------------------------------------------------------------------------------- */
 
-static void sweep_offheap(Gc *g, Object *chain, size_t *young_bytes)
+static void sweep_begin(Gc *g)
 {
     OffHeap *x = g->h->offheap;
-    while (chain) {
-        Object *next = (Object *)(uintptr_t)chain->word[0];
-        if ((chain->header & TAG_MASK) == TAG_SPECIAL) {
-            nosi_offheap_release(chain);
+    if (x == &nosi_no_offheap)
+        return;
+    g->chain[0] = x->young;
+    x->young = NULL;
+    if (g->major) {
+        g->chain[1] = x->old;
+        x->old = NULL;
+        x->old_bytes = 0;
+    }
+}
+
+static bool sweep_chain(Gc *g, Object **chain)
+{
+    OffHeap *x = g->h->offheap;
+    while (*chain) {
+        Object *dead = *chain;
+        *chain = (Object *)(uintptr_t)dead->word[0];
+        if ((dead->header & TAG_MASK) == TAG_SPECIAL) {
+            nosi_offheap_release(dead);
         } else {
-            Object *o = value_obj((Value){chain->header});
+            Object *o = value_obj((Value){dead->header});
             size_t bytes = nosi_offheap_bytes(o);
             bool young = (uintptr_t)o - (uintptr_t)g->to < (uintptr_t)g->to_end - (uintptr_t)g->to;
             Object **head = young ? &x->young : &x->old;
             o->word[0] = (uint64_t)(uintptr_t)*head;
             *head = o;
-            *(young ? young_bytes : &x->old_bytes) += bytes;
+            *(young ? &g->young_bytes : &x->old_bytes) += bytes;
         }
-        chain = next;
+        if (!spend(g, PER_HANDLE))
+            return false;
     }
+    return true;
+}
+
+static bool sweep(Gc *g)
+{
+    OffHeap *x = g->h->offheap;
+    if (!sweep_chain(g, &g->chain[1]) || !sweep_chain(g, &g->chain[0]))
+        return false;
+    if (x != &nosi_no_offheap)
+        x->bytes = x->old_bytes + g->young_bytes;
+    return true;
 }
 
 /* ---- regions
@@ -584,22 +721,39 @@ static void redirect_twins(Gc *g)
     x->n_twins = kept;
 }
 
-static void sweep_regions(Gc *g)
+static void sweep_regions_begin(Gc *g)
 {
     HeapShared *x = g->h->offheap->shared;
-    RegionSet old = x->held;
     if (!g->marks_regions)
         return;
+    g->held = x->held;
     x->held = (RegionSet){0};
     x->words = x->charged = 0;
-    for (uint32_t i = 0; i < old.cap; i++) {
-        Region *r = (Region *)(old.slots[i] & ~(uintptr_t)1);
-        if (old.slots[i] & 1)
+}
+
+static bool sweep_regions(Gc *g)
+{
+    while (g->next_held < g->held.cap) {
+        uintptr_t slot = g->held.slots[g->next_held++];
+        Region *r = (Region *)(slot & ~(uintptr_t)1);
+        if (slot & 1)
             nosi_heap_hold(g->h, r);
         else
             nosi_region_release(r);
+        if (!spend(g, r ? PER_HANDLE : 1))
+            return false;
     }
-    nosi_region_set_free(&old);
+    nosi_region_set_free(&g->held);
+    g->held = (RegionSet){0};
+    g->next_held = 0;
+    return true;
+}
+
+static void limit_regions(Gc *g)
+{
+    HeapShared *x = g->h->offheap->shared;
+    if (!g->marks_regions)
+        return;
     // The next major collection costs as much as there is in the heap: it must pay.
     x->limit = NOS_MAX((size_t)SHARED_MIN, x->words * 2);
     x->limit = NOS_MAX(x->limit, x->words + nosi_heap_live_words(g->h));
@@ -628,70 +782,94 @@ static size_t next_target(const Gc *g, size_t used, size_t need)
     return NOS_MAX(t, NOS_MAX((size_t)YOUNG_MIN, round_up_pow2(NOS_MAX(busy, g->n_roots))));
 }
 
+static void free_block(OldBlock *b)
+{
+    nosi_gc_free_space(b, (size_t)((char *)b->limit - (char *)b));
+}
+
 static void free_blocks(OldBlock *b)
 {
     for (OldBlock *next; b; b = next) {
         next = b->next;
-        nosi_gc_free_space(b, (size_t)((char *)b->limit - (char *)b));
+        free_block(b);
     }
 }
 
 static bool prepare(Gc *g, size_t need, size_t largest)
 {
     Heap *h = g->h;
+    const YoungBlock *full = h->offheap->due ? h->offheap->due->full : NULL;
     size_t promotable = (size_t)(h->mark - h->base) + (g->major ? h->old_words : 0);
     size_t bound = (size_t)(h->top - h->mark) + h->frag_words + need;
+    for (const YoungBlock *y = full; y; y = y->next) {
+        promotable += (size_t)(y->mark - y->base);
+        bound += (size_t)(y->top - y->mark);
+    }
     size_t cap = nosi_gc_stress ? bound
                                 : NOS_MAX((size_t)h->young_target,
                                           bound + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
 
     if (!prepare_old(g, promotable, largest))
         return false;
-    g->to = g->to_top = nosi_gc_alloc_space(cap * sizeof(Value));
+    g->to = g->to_top = g->young_scan = nosi_gc_alloc_space(cap * sizeof(Value));
     g->to_end = g->to + cap;
     return g->to != NULL;
 }
 
-static void release_from_space(Gc *g)
+/* From-space is taken out of the heap. */
+static void detach_from_space(Gc *g)
 {
     Heap *h = g->h;
-    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
-    for (Fragment *f = h->frags, *next; f; f = next) {
-        next = f->next;
-        nosi_count(COUNT_FRAGMENT, -1);
-        nosi_gc_free_space(f, sizeof *f + f->words * sizeof(Value));
+    HeapDue *d = h->offheap->due;
+    if (d) {
+        g->dead_young = d->full;
+        d->full = NULL;
+        d->full_words = 0;
     }
+    g->dead_frags = h->frags;
     h->frags = NULL;
     h->frag_words = 0;
     h->n_frags = 0;
     if (g->major)
-        free_blocks(h->old);
-    free_blocks(g->spare);
-    nosi_free(g->ranges);
-    nosi_free(g->old_ranges);
+        g->dead_old = h->old;
 }
 
-static void sweep(Gc *g)
+static bool free_from_space(Gc *g)
 {
-    OffHeap *x = g->h->offheap;
-    if (x == &nosi_no_offheap)
-        return;
-    Object *young = x->young, *old = x->old;
-    size_t young_bytes = 0;
-
-    x->young = NULL;
-    if (g->major) {
-        x->old = NULL;
-        x->old_bytes = 0;
-        sweep_offheap(g, old, &young_bytes);
+    for (YoungBlock *y; (y = g->dead_young);) {
+        g->dead_young = y->next;
+        size_t bytes = (size_t)((char *)y->end - (char *)y->base);
+        nosi_gc_free_space(y->base, bytes);
+        nosi_free(y);
+        if (!spend(g, PER_HANDLE + bytes / 128))
+            return false;
     }
-    sweep_offheap(g, young, &young_bytes);
-    x->bytes = x->old_bytes + young_bytes;
+    for (Fragment *f; (f = g->dead_frags);) {
+        size_t words = f->words;
+        g->dead_frags = f->next;
+        nosi_count(COUNT_FRAGMENT, -1);
+        nosi_gc_free_space(f, sizeof *f + words * sizeof(Value));
+        if (!spend(g, PER_HANDLE + words / 16))
+            return false;
+    }
+    for (OldBlock *b; (b = g->dead_old);) {
+        size_t words = (size_t)(b->limit - b->data);
+        g->dead_old = b->next;
+        free_block(b);
+        if (!spend(g, PER_HANDLE + words / 16))
+            return false;
+    }
+    return true;
 }
 
-static void install(Gc *g, size_t need)
+/* To-space becomes the heap. */
+static void install(Gc *g)
 {
     Heap *h = g->h;
+    size_t need = g->need;
+    detach_from_space(g);
+    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
+    h->words_allocated += g->allocated;
     OldBlock *old = g->major ? NULL : g->kept;
     for (uint32_t i = 0; i < g->filled.n; i++) {
         OldBlock *b = g->filled.at[i];
@@ -700,10 +878,10 @@ static void install(Gc *g, size_t need)
         b->next = old;
         old = b;
     }
-    vec_free(&g->filled);
     h->old = old;
     h->old_words = (g->major ? 0 : h->old_words) + g->promoted;
-    h->largest = (uint32_t)NOS_MAX((size_t)h->largest, g->largest); // object sizes have 24 bits
+    h->largest = (uint32_t)NOS_MAX((size_t)h->largest, g->largest) &
+                 ((1u << 31) - 1); // object sizes have 24 bits
 
     size_t used = (size_t)(g->to_top - g->to);
     h->base = g->to;
@@ -729,43 +907,113 @@ static void install(Gc *g, size_t need)
     h->n_collections++;
 }
 
-static bool collect(Heap *h, bool major, size_t need)
+/* When most of a big young generation survives, copying it twice is a waste: promote at once. */
+static size_t promote_early(Heap *h)
 {
-    Gc gc = {.h = h,
-             .major = major,
-             .marks_regions = major && h->offheap->shared != &nosi_no_shared},
-       *g = &gc;
-    size_t before = nosi_heap_live_words(h), largest = h->largest;
-    uint64_t allocated = (uint64_t)(h->top - h->mark);
-
-    // When most of a big young generation survives, copying it twice is a waste: promote at once.
-    if (h->young_target >= YOUNG_MAX && (size_t)(h->mark - h->base) * 2 > h->young_target) {
-        h->mark = h->top;
-        largest = NOS_MAX(largest, (size_t)(h->top - h->base));
+    YoungBlock *full = h->offheap->due ? h->offheap->due->full : NULL;
+    size_t survivors = (size_t)(h->mark - h->base), all = (size_t)(h->top - h->base);
+    for (const YoungBlock *y = full; y; y = y->next) {
+        survivors += (size_t)(y->mark - y->base);
+        all += (size_t)(y->top - y->base);
     }
-    if (!prepare(g, need, largest)) {
-        free_blocks(g->spare);
-        vec_free(&g->filled);
+    if (h->young_target < YOUNG_MAX || survivors * 2 <= h->young_target)
+        return h->largest;
+    h->mark = h->top;
+    for (YoungBlock *y = full; y; y = y->next)
+        y->mark = y->top;
+    return NOS_MAX((size_t)h->largest, all);
+}
+
+static void free_tables(Gc *g)
+{
+    free_blocks(g->spare);
+    nosi_free(g->ranges);
+    nosi_free(g->old_ranges);
+    vec_free(&g->filled);
+    vec_free(&g->roots);
+}
+
+/* False: the OS refused memory, and nothing was changed. */
+static bool begin(Gc *g)
+{
+    Heap *h = g->h;
+    g->marks_regions = g->major && h->offheap->shared != &nosi_no_shared;
+    g->run = g->whole ? SIZE_MAX : RUN;
+    g->before = nosi_heap_live_words(h);
+    g->allocated = (size_t)(h->top - h->mark);
+    if (!prepare(g, g->need, promote_early(h))) {
+        free_tables(g);
         return false;
     }
-    h->words_allocated += allocated;
     collect_ranges(g);
     redirect_twins(g);
     for (RootFrame *r = h->roots; r; r = r->next)
         visit_roots(r->slots, r->n, g);
     if (h->walk_roots)
         h->walk_roots(h->owner, visit_roots, g);
-    visit_remembered(g);
-    scan_all(g);
-    sweep(g);
-    release_from_space(g);
-    sweep_regions(g);
-    install(g, need);
-    h->words_freed += before - nosi_heap_live_words(h);
+    return true;
+}
+
+/* Goes on until g->left is used up. True: it is over. */
+static bool go_on(Gc *g)
+{
+    Heap *h = g->h;
+    switch (g->phase) {
+    case ROOTS:
+        if (!visit_root_ranges(g))
+            return false;
+        g->phase = REMEMBERED;
+        NOS_FALLTHROUGH;
+    case REMEMBERED:
+        if (!visit_remembered(g))
+            return false;
+        g->phase = SCAN;
+        NOS_FALLTHROUGH;
+    case SCAN:
+        if (!scan_all(g))
+            return false;
+        sweep_begin(g);
+        g->phase = SWEEP;
+        NOS_FALLTHROUGH;
+    case SWEEP:
+        if (!sweep(g))
+            return false;
+        sweep_regions_begin(g);
+        g->phase = REGIONS;
+        NOS_FALLTHROUGH;
+    case REGIONS:
+        if (!sweep_regions(g))
+            return false;
+        install(g);
+        limit_regions(g);
+        g->phase = FREE;
+        NOS_FALLTHROUGH;
+    case FREE:
+        if (!free_from_space(g))
+            return false;
+        free_tables(g);
+        h->words_freed += g->before - nosi_heap_live_words(h);
+        g->phase = OVER;
 #if NOS_DEBUG >= 3
-    if (nosi_heap_live_words(h) < 1 << 16 || h->n_collections % 64 == 0) // big heaps: now and then
-        nosi_heap_verify(h);
+        // Big heaps: now and then.
+        if (nosi_heap_live_words(h) < 1 << 16 || h->n_collections % 64 == 0)
+            nosi_heap_verify(h);
 #endif
+        NOS_FALLTHROUGH;
+    case OVER:
+        break;
+    }
+    return true;
+}
+
+static bool collect(Heap *h, bool major, size_t need)
+{
+    Gc g = {.h = h, .major = major, .whole = true, .need = need, .left = PTRDIFF_MAX};
+    if (!begin(&g))
+        return false;
+    bool over = go_on(&g);
+    NOS_CHECK(over);
+    (void)over;
     return true;
 }
 
@@ -787,4 +1035,52 @@ bool nosi_gc_run(Heap *h, bool major, size_t need)
     bool ok = collect(h, major, need);
     nosi_gc_cpu_ns += nosi_thread_cpu_ns() - start;
     return ok;
+}
+
+Gc *nosi_gc_begin(Heap *h, bool major)
+{
+    Gc *g = nosi_calloc(1, sizeof *g);
+    g->h = h;
+    g->major = major;
+    if (begin(g))
+        return g;
+    nosi_free(g);
+    return NULL;
+}
+
+bool nosi_gc_step(Gc *g, size_t work, size_t *done)
+{
+    uint64_t start = nosi_gc_timed ? nosi_thread_cpu_ns() : 0;
+    g->left = (ptrdiff_t)NOS_MIN(NOS_MAX(work, (size_t)1), (size_t)PTRDIFF_MAX / 2);
+    ptrdiff_t before = g->left;
+    bool over = go_on(g);
+    *done += (size_t)(before - g->left);
+    if (over)
+        nosi_free(g);
+    if (nosi_gc_timed)
+        nosi_gc_cpu_ns += nosi_thread_cpu_ns() - start;
+    return over;
+}
+
+void nosi_gc_abandon(Gc *g)
+{
+    for (int i = 0; i < 2; i++)
+        nosi_heap_release_chain(g->chain[i]);
+    while (g->next_held < g->held.cap) {
+        Region *r = (Region *)(g->held.slots[g->next_held++] & ~(uintptr_t)1);
+        if (r)
+            nosi_region_release(r);
+    }
+    nosi_region_set_free(&g->held);
+    if (g->phase < FREE) { // otherwise it is the heap's
+        nosi_gc_free_space(g->to, (size_t)((char *)g->to_end - (char *)g->to));
+        for (uint32_t i = 0; i < g->filled.n; i++)
+            if (g->filled.at[i] != g->kept)
+                free_block(g->filled.at[i]);
+    }
+    g->whole = true;
+    g->left = PTRDIFF_MAX;
+    free_from_space(g);
+    free_tables(g);
+    nosi_free(g);
 }

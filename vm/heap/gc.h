@@ -7,6 +7,14 @@
 /* Collects and leaves room for `need` words. False: the OS refused memory and nothing was changed.
  */
 bool nosi_gc_run(Heap *h, bool major, size_t need);
+/* The same in steps. Begin gives; NULL: the OS refused memory and nothing was changed. A step does
+ * about `work` words, at least one object, adds to *done what it was, and takes the collection when
+ * it returns true: it is over. */
+typedef struct Gc Gc;
+Gc *nosi_gc_begin(Heap *h, bool major);
+bool nosi_gc_step(Gc *g, size_t work, size_t *done);
+/* Takes. For nosi_heap_free, after it has released the heap's handles. */
+void nosi_gc_abandon(Gc *g);
 /* Returns from-space memory; in debug builds under stress it is poisoned and kept from being reused
  * for a while. */
 void nosi_gc_free_space(void *p, size_t bytes);
@@ -18,10 +26,14 @@ extern OffHeap nosi_no_offheap;          // what heaps without handles share; ne
 HeapShared *nosi_heap_shared(Heap *h); // the same for regions
 extern HeapShared nosi_no_shared;
 void nosi_heap_release_shared(Heap *h); // the end of a heap
+/* Releases what a chain of handles holds. Those that were moved already are found where they are.
+ */
+void nosi_heap_release_chain(Object *o);
 /* What r adds to HeapShared.words. */
 size_t nosi_region_charge(const Region *r);
 
 enum {
+    LONG_WORDS = 1 << 16,  // a collection that may have more words to look at is made in steps
     SHARED_MIN = 1 << 17,  // words of regions that are held without asking which are needed (1 MiB)
     SHARED_PARK = 1 << 13, // the same while a process waits (64 KiB)
     YOUNG_MIN = 32,        // words: the first young generation is 256 bytes

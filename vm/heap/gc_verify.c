@@ -19,8 +19,16 @@ static int by_address(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
+static const YoungBlock *full_blocks(const Heap *h)
+{
+    return h->offheap->due ? h->offheap->due->full : NULL;
+}
+
 static bool in_young(const Heap *h, uintptr_t p)
 {
+    for (const YoungBlock *y = full_blocks(h); y; y = y->next)
+        if (p >= (uintptr_t)y->base && p < (uintptr_t)y->top)
+            return true;
     return p >= (uintptr_t)h->base && p < (uintptr_t)h->top;
 }
 
@@ -98,6 +106,8 @@ void nosi_heap_verify(Heap *h)
         memcpy(v.remembered, h->remembered, v.n * sizeof *v.remembered);
     qsort(v.remembered, v.n, sizeof *v.remembered, by_address);
     check_range(&v, h->base, h->top, false);
+    for (const YoungBlock *y = full_blocks(h); y; y = y->next)
+        check_range(&v, y->base, y->top, false);
     for (Fragment *f = h->frags; f; f = f->next) {
         check_range(&v, f->data, f->data + f->words, false);
         frag_words += f->words;

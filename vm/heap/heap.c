@@ -30,21 +30,38 @@ void nosi_heap_init(Heap *h, RootWalker *walk, void *owner)
     h->offheap = &nosi_no_offheap;
 }
 
-static void release_chain(Object *o)
+void nosi_heap_release_chain(Object *o)
 {
     while (o) {
         Object *next = (Object *)(uintptr_t)o->word[0];
-        nosi_offheap_release(o);
+        bool moved = (o->header & TAG_MASK) != TAG_SPECIAL;
+        nosi_offheap_release(moved ? value_obj((Value){o->header}) : o);
         o = next;
+    }
+}
+
+static void free_full(HeapDue *d)
+{
+    for (YoungBlock *y; (y = d->full);) {
+        d->full = y->next;
+        nosi_gc_free_space(y->base, (size_t)((char *)y->end - (char *)y->base));
+        nosi_free(y);
     }
 }
 
 void nosi_heap_free(Heap *h)
 {
+    bool stepwise = h->stepwise;
     if (h->offheap != &nosi_no_offheap) {
+        HeapDue *d = h->offheap->due;
         nosi_heap_release_shared(h);
-        release_chain(h->offheap->young);
-        release_chain(h->offheap->old);
+        nosi_heap_release_chain(h->offheap->young);
+        nosi_heap_release_chain(h->offheap->old);
+        if (d && d->running)
+            nosi_gc_abandon(d->running);
+        if (d)
+            free_full(d);
+        nosi_free(d);
         nosi_free(h->offheap);
     }
     nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
@@ -59,11 +76,13 @@ void nosi_heap_free(Heap *h)
     }
     nosi_free(h->remembered);
     nosi_heap_init(h, h->walk_roots, h->owner);
+    h->stepwise = stepwise;
 }
 
 size_t nosi_heap_live_words(const Heap *h)
 {
-    return (size_t)(h->top - h->base) + h->old_words + h->frag_words;
+    const HeapDue *d = h->offheap->due;
+    return (size_t)(h->top - h->base) + h->old_words + h->frag_words + (d ? d->full_words : 0);
 }
 
 uint64_t nosi_heap_allocated_words(const Heap *h)
@@ -75,11 +94,17 @@ uint64_t nosi_heap_allocated_words(const Heap *h)
  * -------------------------------------------------------------------------------------------------
  */
 
-static bool over_limit(const Heap *h, size_t words, size_t bytes)
+/* Would the heap have more than `limit` words then? */
+static bool is_over(const Heap *h, size_t limit, size_t words, size_t bytes)
 {
     return h->max_words && nosi_heap_live_words(h) + (h->offheap->bytes + bytes) / 8 +
                                    h->offheap->shared->charged + words >
-                               h->max_words;
+                               limit;
+}
+
+static bool over_limit(const Heap *h, size_t words, size_t bytes)
+{
+    return is_over(h, h->max_words, words, bytes);
 }
 
 static bool first_block(Heap *h, size_t words)
@@ -93,18 +118,174 @@ static bool first_block(Heap *h, size_t words)
     return true;
 }
 
+/* ---- collections in steps: see docs/heap.md */
+
+enum {
+    EXTENSION = 1 << 16,     // words of a young block beside the one that is full
+    EXTENSIONS_MAX = 1 << 22 // words of those; then the collection is made in one piece after all
+};
+
+static bool is_long(const Heap *h, bool major)
+{
+    size_t words = (size_t)(h->top - h->base) + h->frag_words + h->n_remembered;
+    const HeapDue *d = h->offheap->due;
+    if (d)
+        words += d->full_words;
+    if (major)
+        words += h->old_words + h->offheap->shared->held.n * 16;
+    if (nosi_gc_stress) // sometimes: one that is not begun before the next reserve is made there
+        return h->base && !d && h->n_collections % 4 == 1;
+    return words >= LONG_WORDS;
+}
+
+static HeapDue *make_due(Heap *h, bool major)
+{
+    OffHeap *x = nosi_heap_offheap(h);
+    if (!x->due)
+        x->due = nosi_calloc(1, sizeof *x->due);
+    x->due->major |= major;
+    return x->due;
+}
+
+static void forget_due(Heap *h)
+{
+    HeapDue *d = h->offheap->due;
+    if (!d)
+        return;
+    NOS_CHECK(!d->running && !d->full);
+    nosi_free(d);
+    h->offheap->due = NULL;
+}
+
+/* Room for `words` without a collection, which is due. The limit may be exceeded by a sixteenth
+ * until that is done. False: not possible. */
+static bool extend(Heap *h, size_t words, size_t bytes, bool major)
+{
+    HeapDue *d = h->offheap->due;
+    size_t full = d ? d->full_words : 0, room = (size_t)(h->limit - h->top);
+    bool over = over_limit(h, words, bytes);
+    if (over && is_over(h, h->max_words + h->max_words / 16, words, bytes))
+        return false;
+    if (room >= words) {
+        make_due(h, major || over);
+        return true;
+    }
+    if (!nosi_gc_stress && (size_t)(h->young_end - h->top) >= words) {
+        size_t more = NOS_MIN((size_t)(h->young_end - h->top), NOS_MAX(words, (size_t)EXTENSION));
+        h->limit = h->top + more;
+        make_due(h, major || over);
+        return true;
+    }
+    if (full + words > NOS_MAX((size_t)EXTENSIONS_MAX, h->old_words / 2))
+        return false;
+    size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)EXTENSION);
+    Value *p = nosi_gc_alloc_space(n * sizeof *p);
+    if (!p)
+        return false;
+    d = make_due(h, major || over);
+    YoungBlock *y = nosi_alloc(sizeof *y);
+    *y = (YoungBlock){d->full, h->base, h->mark, h->top, h->young_end};
+    d->full = y;
+    d->full_words += (size_t)(h->top - h->base);
+    h->words_allocated += (uint64_t)(h->top - h->mark);
+    h->base = h->mark = h->top = p;
+    h->limit = h->young_end = p + n;
+    return true;
+}
+
+/* The limit for memory off the heap, after a major collection or one that was made for it. */
+static void set_offheap_limit(Heap *h, size_t bytes)
+{
+    if (h->offheap != &nosi_no_offheap || bytes > OFFHEAP_MIN)
+        nosi_heap_offheap(h)->limit = NOS_MAX((size_t)OFFHEAP_MIN, (h->offheap->bytes + bytes) * 2);
+}
+
+static void promote_next(Heap *h)
+{
+    nosi_gc_drop_spare();
+    h->mark = h->top;
+    h->young_target = YOUNG_MIN;
+    h->trimmed = (uint32_t)(h->words_allocated >> 10);
+}
+
+/* A collection in steps is over: was it enough? */
+static void settle(Heap *h)
+{
+    HeapDue *d = h->offheap->due;
+    bool full = h->offheap->bytes > h->offheap->limit;
+    d->running = NULL;
+    if (!d->major && (full || over_limit(h, 0, 0))) {
+        d->major = true;
+        return;
+    }
+    if (d->major)
+        set_offheap_limit(h, 0);
+    if (d->trim) {
+        d->trim = d->major = false;
+        promote_next(h);
+        return;
+    }
+    if (d->major && over_limit(h, 0, 0))
+        d->exhausted = true;
+    else
+        forget_due(h);
+}
+
+bool nosi_heap_collect_step(Heap *h, size_t work, size_t *done)
+{
+    HeapDue *d = h->offheap->due;
+    if (!d->running) {
+        *done += work;
+        d->running = nosi_gc_begin(h, d->major);
+        return !d->running;
+    }
+    if (!nosi_gc_step(d->running, work, done))
+        return false;
+    settle(h);
+    return !nosi_heap_is_due(h);
+}
+
+void nosi_heap_collect_finish(Heap *h)
+{
+    size_t done = 0;
+    HeapDue *d = h->offheap->due;
+    if (d && d->running && nosi_gc_step(d->running, SIZE_MAX, &done))
+        settle(h);
+}
+
+bool nosi_heap_collect_soon(Heap *h, bool major)
+{
+    if (h->stepwise && h->base && is_long(h, major)) {
+        make_due(h, major)->exhausted = false;
+        return true;
+    }
+    nosi_heap_collect(h, major);
+    return false;
+}
+
 static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
 {
+    HeapDue *d = h->offheap->due;
     if (words >= (size_t)1 << 44 || bytes >= (size_t)1 << 47)
         return false;
     if (!h->base && !over_limit(h, words, bytes))
         return first_block(h, words);
+    if (d && d->exhausted) {
+        if (over_limit(h, words, bytes))
+            return false;
+        forget_due(h);
+        d = NULL;
+    }
 
     bool offheap_full = h->offheap->bytes + bytes > h->offheap->limit;
     bool major =
         h->old_words > h->old_limit_words || h->offheap->shared->words > h->offheap->shared->limit;
     if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
         major |= h->n_collections % NOS_MAX((size_t)8, h->old_words / 64) == 7;
+    if (h->stepwise && h->base && ((d && !nosi_gc_stress) || is_long(h, major)) &&
+        extend(h, words, bytes, major))
+        return true;
+    major |= d && d->major;
     if (!nosi_gc_run(h, major, words))
         return false;
     if (!major && ((offheap_full && h->offheap->bytes + bytes > h->offheap->limit) ||
@@ -113,8 +294,9 @@ static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
         if (!nosi_gc_run(h, true, words))
             return false;
     }
-    if ((offheap_full || major) && (h->offheap != &nosi_no_offheap || bytes > OFFHEAP_MIN))
-        nosi_heap_offheap(h)->limit = NOS_MAX((size_t)OFFHEAP_MIN, (h->offheap->bytes + bytes) * 2);
+    forget_due(h);
+    if (offheap_full || major)
+        set_offheap_limit(h, bytes);
     return !over_limit(h, words, bytes);
 }
 
@@ -134,26 +316,32 @@ bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes)
 
 void nosi_heap_collect(Heap *h, bool major)
 {
-    if (h->base || h->frags || h->old || h->offheap->shared != &nosi_no_shared)
-        nosi_gc_run(h, major, 0);
+    if ((h->base || h->frags || h->old || h->offheap->shared != &nosi_no_shared) &&
+        nosi_gc_run(h, major, 0))
+        forget_due(h);
 }
 
-void nosi_heap_trim_slow(Heap *h)
+bool nosi_heap_trim_slow(Heap *h)
 {
-    if (nosi_gc_stress) // it has exactly what it needs
-        return;
+    const HeapDue *d = h->offheap->due;
+    if (nosi_gc_stress || (d && d->trim)) // it has exactly what it needs; there is no memory for it
+        return false;
     // The first collection says what is alive, the second promotes it, which leaves nothing for the
     // young block.
     size_t young = (size_t)(h->young_end - h->base);
-    if (!nosi_gc_run(h, h->offheap->shared->words >= h->offheap->shared->park_limit, 0))
-        return;
+    bool major = h->offheap->shared->words >= h->offheap->shared->park_limit;
+    if (h->stepwise && h->base && is_long(h, major)) {
+        make_due(h, major)->trim = young >= TRIM_YOUNG;
+        return true;
+    }
+    if (!nosi_gc_run(h, major, 0))
+        return false;
+    forget_due(h);
     if (young < TRIM_YOUNG)
-        return; // it was for the regions
-    nosi_gc_drop_spare();
-    h->mark = h->top;
-    h->young_target = YOUNG_MIN;
-    h->trimmed = (uint32_t)(h->words_allocated >> 10);
+        return false; // it was for the regions
+    promote_next(h);
     nosi_gc_run(h, false, 0);
+    return false;
 }
 
 /* ---- off-heap handles
@@ -240,9 +428,13 @@ static int by_address(const void *a, const void *b)
 
 static void remember_grow(Heap *h)
 {
+    enum { REMEMBERED_MAX = 1 << 13 };
     // A loop that assigns one old variable again and again would fill the set with one slot: drop
     // duplicates first.
-    if (h->n_remembered >= 64) {
+    // Sorting many would take long: a collection in steps does away with them too.
+    if (h->stepwise && h->n_remembered >= REMEMBERED_MAX) {
+        make_due(h, false);
+    } else if (h->n_remembered >= 64) {
         qsort(h->remembered, h->n_remembered, sizeof *h->remembered, by_address);
         uint32_t n = 0;
         for (uint32_t i = 0; i < h->n_remembered; i++)

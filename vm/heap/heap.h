@@ -17,6 +17,10 @@
  * Mutation: the only writes to existing objects go through nosi_heap_write (CELLs, mutable records,
  * list-hole filling). It remembers old objects that may point to young ones.
  *
+ * A collection that would take long is not made there: the heap grows by what is asked for, the
+ * collection is *due*, and whoever runs the process makes it in steps while the process does not
+ * run (HeapDue; docs/heap.md). Only heaps whose owner does that do this: nosi_heap_set_stepwise.
+ *
  * A heap starts without memory. The young generation doubles when a collection leaves it more than
  * half full, and shrinks when it is mostly empty. NOS_GC_STRESS=1 collects at every reserve. */
 #ifndef NOSI_HEAP_H
@@ -57,6 +61,23 @@ typedef struct HeapShared {
     Twin twins[8];
 } HeapShared;
 
+/* A young block that was full while a collection was due. Young until then, like the current one:
+ * what is below `mark` survived a collection. */
+typedef struct YoungBlock {
+    struct YoungBlock *next;
+    Value *base, *mark, *top, *end;
+} YoungBlock;
+
+/* A collection that is due or under way. */
+typedef struct HeapDue {
+    struct Gc *running; // it has begun: nobody but the collector may use the heap. NULL: not yet
+    YoungBlock *full;   // owned
+    size_t full_words;  // in them
+    bool major;
+    bool trim;      // the process waits: what survives is promoted by a second one
+    bool exhausted; // a major one left more than max_words: nothing more can be had
+} HeapDue;
+
 /* What a heap has outside: made with its first off-heap handle or region, shared and constant
  * before. Chains of handles go through word 0. */
 typedef struct OffHeap {
@@ -65,6 +86,7 @@ typedef struct OffHeap {
     size_t old_bytes;   // the part of it behind `old`, as of the last collection
     size_t limit;       // more bytes ask for a collection
     HeapShared *shared; // never NULL
+    HeapDue *due;       // or NULL. (Here because a process must stay small.)
 } OffHeap;
 
 struct Heap {
@@ -87,7 +109,8 @@ struct Heap {
     size_t frag_words;     // in adopted fragments
     uint32_t n_frags;      // adopted fragments
     uint32_t young_target; // words the young generation should have after the next collection
-    uint32_t largest;      // words of the largest object that was ever copied (at least)
+    uint32_t largest : 31; // words of the largest object that was ever copied (at least)
+    uint32_t stepwise : 1; // long collections are made in steps
     uint32_t trimmed;      // words_allocated >> 10 at the last trim (see nosi_heap_since_trim)
 };
 
@@ -100,6 +123,33 @@ void nosi_heap_free(Heap *h); // releases everything, including off-heap referen
 NOS_INLINE bool nosi_heap_reserve(Heap *h, size_t words);
 bool nosi_heap_reserve_slow(Heap *h, size_t words); // collects
 void nosi_heap_collect(Heap *h, bool major);        // explicit collection
+/* ---- collections in steps
+ *
+ * From now on reserves may leave a collection due instead of making it. When nosi_heap_is_due says
+ * so, and no Value of this heap is anywhere but in its roots, the owner calls
+ * nosi_heap_collect_step again and again; until it returns true the process must not run, its roots
+ * must stay where they are, and nothing may be adopted, copied or reserved. */
+NOS_INLINE void nosi_heap_set_stepwise(Heap *h)
+{
+    h->stepwise = true;
+}
+NOS_INLINE bool nosi_heap_is_due(const Heap *h)
+{
+    const HeapDue *d = h->offheap->due;
+    return NOS_UNLIKELY(d != NULL) && !d->exhausted;
+}
+NOS_INLINE bool nosi_heap_is_collecting(const Heap *h)
+{
+    return h->offheap->due && h->offheap->due->running;
+}
+/* Begins the collection that is due, or does about `work` more words of it (at least one object;
+ * *done is what it was). True: the process may run again, also because the OS refuses the memory
+ * for a collection. */
+bool nosi_heap_collect_step(Heap *h, size_t work, size_t *done);
+void nosi_heap_collect_finish(Heap *h); // what is left of one that is under way, in one piece
+/* Asks for one: true when it is so long that it was left due, false when it was made at once. */
+bool nosi_heap_collect_soon(Heap *h, bool major);
+
 void nosi_gc_thread_end(void); // frees what the collector keeps for the calling thread
 extern bool nosi_gc_stress;    // NOS_GC_STRESS=1
 /* When nosi_gc_timed is set the collector counts its CPU time on the calling thread. */
@@ -122,21 +172,23 @@ bool nosi_heap_reserve_bytes(Heap *h, size_t words, size_t bytes);
 /* The process is about to wait, perhaps for long: when its young generation is big and it allocated
  * a lot since the last time, or when it took many regions, collects and leaves only what is needed.
  * (What this costs is little compared to the allocating, so a busy process may wait as often as it
- * likes.) */
+ * likes.) True: it is so long that it was left due; the process should not wait before it is done.
+ */
 enum { TRIM_YOUNG = 1 << 13 }; // words
-NOS_INLINE void nosi_heap_trim(Heap *h);
-void nosi_heap_trim_slow(Heap *h);
+NOS_INLINE bool nosi_heap_trim(Heap *h);
+bool nosi_heap_trim_slow(Heap *h);
 /* Words allocated since, up to the last collection. */
 NOS_INLINE uint64_t nosi_heap_since_trim(const Heap *h)
 {
     return (h->words_allocated - ((uint64_t)h->trimmed << 10)) & (((uint64_t)1 << 42) - 1);
 }
-NOS_INLINE void nosi_heap_trim(Heap *h)
+NOS_INLINE bool nosi_heap_trim(Heap *h)
 {
     enum { A_LOT = 1 << 19 }; // words
     if (NOS_UNLIKELY((h->young_end - h->base >= TRIM_YOUNG && nosi_heap_since_trim(h) >= A_LOT) ||
                      h->offheap->shared->words >= h->offheap->shared->park_limit))
-        nosi_heap_trim_slow(h);
+        return nosi_heap_trim_slow(h);
+    return false;
 }
 
 /* Changes whenever objects may have moved. */

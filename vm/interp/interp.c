@@ -143,6 +143,11 @@ nosi_run_slice(Proc *p, int32_t slice)
     if (NOS_UNLIKELY(atomic_load_explicit(&p->signals, memory_order_acquire)) &&
         nosi_exit_by_signal(p))
         return RUN_EXITED;
+    if (NOS_UNLIKELY(nosi_collect_is_due(p))) {
+        if (!nosi_collect_due(p))
+            return RUN_YIELD;
+        budget = p->budget;
+    }
     if (p->resuming) {
         WakeFn *fn = p->wake_fn;
         p->resuming = false;

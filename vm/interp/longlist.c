@@ -45,8 +45,9 @@ Value nosi_long_append(Proc *p, Value list, Value tail)
 {
     if (!value_is_cons(list) || value_is_nil(tail))
         return value_is_cons(list) ? list : tail;
-    ListOp b = {.op = {.step = copy_step, .root = {list, VALUE_NIL, VALUE_NIL, tail}},
-                .n = INT64_MAX};
+    ListOp b = {
+        .op = {.step = copy_step, .movable = true, .root = {list, VALUE_NIL, VALUE_NIL, tail}},
+        .n = INT64_MAX};
     return nosi_long_run(p, &b.op, sizeof b);
 }
 
@@ -54,7 +55,9 @@ Value nosi_long_take(Proc *p, Value list, int64_t n)
 {
     if (n <= 0 || !value_is_cons(list))
         return VALUE_NIL;
-    ListOp b = {.op = {.step = copy_step, .root = {list, VALUE_NIL, VALUE_NIL, VALUE_NIL}}, .n = n};
+    ListOp b = {
+        .op = {.step = copy_step, .movable = true, .root = {list, VALUE_NIL, VALUE_NIL, VALUE_NIL}},
+        .n = n};
     return nosi_long_run(p, &b.op, sizeof b);
 }
 
@@ -83,7 +86,8 @@ static Value reverse_step(Proc *p, LongOp *op)
 
 Value nosi_long_append_reversed(Proc *p, Value list, Value tail)
 {
-    ListOp b = {.op = {.step = reverse_step, .root = {list, VALUE_NIL, VALUE_NIL, tail}}};
+    ListOp b = {
+        .op = {.step = reverse_step, .movable = true, .root = {list, VALUE_NIL, VALUE_NIL, tail}}};
     return nosi_long_run(p, &b.op, sizeof b);
 }
 
@@ -123,7 +127,7 @@ Value nosi_long_range(Proc *p, int64_t from, int64_t to)
     if (from >= to)
         return VALUE_NIL;
     uint64_t n = (uint64_t)to - (uint64_t)from;
-    ListOp b = {.op = {.step = range_step, .root = {[TAIL] = VALUE_NIL}},
+    ListOp b = {.op = {.step = range_step, .movable = true, .root = {[TAIL] = VALUE_NIL}},
                 .n = n > INT64_MAX ? INT64_MAX : (int64_t)n,
                 .to = to};
     return nosi_long_run(p, &b.op, sizeof b);
@@ -133,7 +137,9 @@ Value nosi_long_replicate(Proc *p, int64_t n, Value v)
 {
     if (n <= 0)
         return VALUE_NIL;
-    ListOp b = {.op = {.step = replicate_step, .root = {[TAIL] = VALUE_NIL, [ELEM] = v}}, .n = n};
+    ListOp b = {
+        .op = {.step = replicate_step, .movable = true, .root = {[TAIL] = VALUE_NIL, [ELEM] = v}},
+        .n = n};
     return nosi_long_run(p, &b.op, sizeof b);
 }
 
@@ -196,7 +202,8 @@ Value nosi_long_length(Proc *p, Value list)
         return VALUE_ZERO;
     if (nosi_list_known_length(&p->heap, nosi_list_cursor(p), list, &known))
         return value_small((int64_t)known);
-    ListOp w = {.op = {.step = length_step, .root = {list, list}}, .to = INT64_MAX};
+    ListOp w = {.op = {.step = length_step, .movable = true, .root = {list, list}},
+                .to = INT64_MAX};
     return nosi_long_run(p, &w.op, sizeof w);
 }
 
@@ -214,7 +221,7 @@ Value nosi_long_drop(Proc *p, Value list, int64_t n)
 {
     if (n <= 0)
         return list;
-    ListOp w = {.op = {.step = drop_step, .root = {list}}, .to = n};
+    ListOp w = {.op = {.step = drop_step, .movable = true, .root = {list}}, .to = n};
     return nosi_long_run(p, &w.op, sizeof w);
 }
 
@@ -241,7 +248,8 @@ Value nosi_long_index(Proc *p, Value list, int64_t i)
     size_t at = nosi_list_nearest(&p->heap, nosi_list_cursor(p), list, (size_t)i, &x);
     if (at == (size_t)i && value_is_cons(x))
         return value_head(x);
-    ListOp w = {.op = {.step = index_step, .root = {x, list}}, .n = (int64_t)at, .to = i};
+    ListOp w = {
+        .op = {.step = index_step, .movable = true, .root = {x, list}}, .n = (int64_t)at, .to = i};
     return nosi_long_run(p, &w.op, sizeof w);
 }
 
@@ -268,6 +276,6 @@ Value nosi_long_set(Proc *p, Value list, int64_t i, Value v)
 {
     if (i < 0)
         return out_of_bounds(p, i);
-    ListOp w = {.op = {.step = set_step, .root = {list, list, v}}, .to = i};
+    ListOp w = {.op = {.step = set_step, .movable = true, .root = {list, list, v}}, .to = i};
     return nosi_long_run(p, &w.op, sizeof w);
 }
