@@ -175,6 +175,7 @@ struct Infer {
     /* speculation */
     uint32_t speculating; // depth
     bool spec_failed;
+    uint32_t nested_overloads; // overloads looked at on behalf of each other
     VEC(TrailEntry) trail;
     /* predicates */
     VEC(Pred *) pending;

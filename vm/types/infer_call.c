@@ -770,7 +770,7 @@ static StepResult commit(Infer *st, Pred *p, const Cand *c)
     return STEP_DONE;
 }
 
-StepResult nosi_step_overload(Infer *st, Pred *p, bool defaulting)
+static StepResult step_overload(Infer *st, Pred *p, bool defaulting)
 {
     bool known = true, dynamic = false;
     for (uint32_t i = 0; i < p->args->n; i++) {
@@ -821,6 +821,23 @@ StepResult nosi_step_overload(Infer *st, Pred *p, bool defaulting)
         r = STEP_STUCK;
     }
     vec_free(&ok);
+    return r;
+}
+
+/* To see whether a candidate accepts the arguments, the overloads that it needs itself are looked
+ * at, with types of their own: definitions that need each other so would never end. */
+StepResult nosi_step_overload(Infer *st, Pred *p, bool defaulting)
+{
+    enum { MAX_NESTED = 40 };
+    if (st->nested_overloads == MAX_NESTED) {
+        nosi_infer_error(st, p->span, "the definitions of `%s` need each other without end",
+                         p->name);
+        nosi_unify(st, p->c, st->error);
+        return STEP_DONE;
+    }
+    st->nested_overloads++;
+    StepResult r = step_overload(st, p, defaulting);
+    st->nested_overloads--;
     return r;
 }
 
