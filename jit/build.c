@@ -194,7 +194,11 @@ Ref nosi_b_as_type(Build *b, Ref v, IrType type, uint32_t state)
         return v;
     if (type == TY_ANY)
         return nosi_b_as_any(b, v, state);
-    if (i->type != TY_ANY || i->op == IR_CONST)
+    if (i->op == IR_CONST && i->type == TY_ANY) {
+        Ref k = nosi_b_const_value(b, (Value){(uint64_t)i->imm});
+        return INS(k)->type == type ? k : 0;
+    }
+    if (i->type != TY_ANY)
         return 0;
     if ((type == TY_INT && i->op == IR_BOX_INT) || (type == TY_FLOAT && i->op == IR_BOX_FLOAT) ||
         (type == TY_BOOL && i->op == IR_BOX_BOOL))

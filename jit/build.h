@@ -120,6 +120,8 @@ Ref nosi_b_runtime(Build *b, Body *body, void *fn, RtForm form, const Ref *args,
 /* BOOL: x is an object with (header >> 8 & mask) == is. */
 Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask);
 void nosi_b_guard(Build *b, Body *body, Ref cond); // leaves unless BOOL cond
+/* Behind the current instruction, whose result is set: leaves when the slice was used up. */
+void nosi_b_budget(Build *b, Body *body);
 /* CALL, TCALL, CALLC, TCALLC, CALLB of the current instruction. */
 void nosi_b_call(Build *b, Body *body, Instr i);
 void nosi_b_return(Build *b, Body *body, Ref v);

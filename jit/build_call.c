@@ -245,6 +245,12 @@ static void call_closure(Build *b, Body *body, Instr i)
     nosi_b_set(b, body, INSTR_A(i), nosi_b_add(b, c));
 }
 
+void nosi_b_budget(Build *b, Body *body)
+{
+    uint32_t state = nosi_b_state_at(b, body, body->pc + 1, body->cur);
+    nosi_b_add(b, (IrIns){.op = IR_BUDGET, .state = state});
+}
+
 static void call_native(Build *b, Body *body, Instr i)
 {
     const Builtin *native = body->f->refs[INSTR_C(i)];
@@ -267,8 +273,7 @@ static void call_native(Build *b, Body *body, Instr i)
                            (int64_t)(intptr_t)native);
     nosi_b_set(b, body, INSTR_A(i), v);
     if (native->effects != FX_NONE)
-        nosi_b_add(b, (IrIns){.op = IR_BUDGET,
-                              .state = nosi_b_state_at(b, body, body->pc + 1, body->cur)});
+        nosi_b_budget(b, body);
 }
 
 void nosi_b_call(Build *b, Body *body, Instr i)

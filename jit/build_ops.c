@@ -4,6 +4,7 @@
 
 #include "jit/build.h"
 #include "jit/runtime.h"
+#include "sched/mvar.h"
 #include "vm/bytecode/builtin.h"
 #include "vm/interp/rtcall.h"
 
@@ -1000,6 +1001,56 @@ static bool instruction(Build *b, Body *body, Instr i)
         nosi_b_add(
             b, (IrIns){
                    .op = IR_WRITE, .a = any(b, body, a), .b = y, .imm = 0, .imm2 = 8 - TAG_OBJECT});
+        return true;
+    case OP_TOPGET: {
+        // A value that is shared never changes once it is there.
+        TopVar *t = body->f->refs[rc];
+        if (atomic_load_explicit(&t->state, memory_order_acquire) != TOP_DONE || t->fragment)
+            return false;
+        nosi_b_set(b, body, a, nosi_b_const_value(b, t->root));
+        return true;
+    }
+    case OP_SELF:
+        nosi_b_set(b, body, a, nosi_b_runtime(b, body, FN(nosi_jit_self), RT_VALUES, NULL, 0, 0));
+        return true;
+    case OP_SPAWN:
+        x = reg(body, rb);
+        nosi_b_set(b, body, a,
+                   nosi_b_runtime(b, body, FN(nosi_jit_spawn), RT_VALUES_LAST, &x, 1, rc));
+        return true;
+    case OP_SEND: {
+        Ref args[2] = {reg(body, a), reg(body, rb)};
+        nosi_b_runtime(b, body, FN(nosi_jit_send), RT_VALUES, args, 2, 0);
+        nosi_b_budget(b, body);
+        return true;
+    }
+    case OP_RECV:
+        if (INSTR_BS(i) == 1) {
+            x = reg(body, a);
+            nosi_b_runtime(b, body, FN(nosi_jit_recv_after), RT_VALUES, &x, 1, 0);
+        } else {
+            nosi_b_runtime(b, body, FN(nosi_jit_recv_start), RT_VALUES, NULL, 0, 0);
+        }
+        return true;
+    case OP_RECVNEXT: {
+        // Waiting and deadlines are the interpreter's: it executes the instruction again.
+        uint32_t state = nosi_b_before(b, body);
+        x = nosi_b_runtime(b, body, FN(nosi_jit_recv_next), RT_VALUES, NULL, 0, 0);
+        Ref none = is_word(b, x, VALUE_ABSENT);
+        uint32_t no = nosi_b_branch_block(b, 0), yes = nosi_b_branch_block(b, 1);
+        nosi_b_close_block(b, (IrIns){.op = IR_BRANCH, .a = none});
+        nosi_b_enter_block(b, no);
+        nosi_b_leave(b, state);
+        nosi_b_enter_block(b, yes);
+        nosi_b_set(b, body, a, x);
+        return true;
+    }
+    case OP_RECVTAKE:
+        nosi_b_runtime(b, body, FN(nosi_jit_recv_take), RT_VALUES, NULL, 0, 0);
+        return true;
+    case OP_RECVSKIP:
+        nosi_b_runtime(b, body, FN(nosi_jit_recv_skip), RT_VALUES, NULL, 0, 0);
+        nosi_b_budget(b, body);
         return true;
     case OP_CALL:
     case OP_TCALL:

@@ -40,6 +40,9 @@ typedef struct ExitRecord {
     ExitFrame *frames; // the outermost first
     struct JitCode *code;
 } ExitRecord;
+/* A visit of the interpreter that ends by itself after so little work costs more than it saves.
+ * After MAX_POOR of them the code is not entered any more. */
+enum { POOR_VISIT = 300, MAX_POOR = 1000 };
 enum { MAX_GUARD_HITS = 1000 }; // then the code is made again, with fewer expectations
 
 typedef struct JitCode {
@@ -54,12 +57,14 @@ typedef struct JitCode {
     size_t bytes;
     CodePages pages;
     VEC(const Func *) depends; // what it inlined or calls: redefining one makes it void
-    bool is_void;
+    bool is_void;              // withdrawn
+    bool is_poor;              // not entered by the interpreter any more
+    uint32_t n_poor;           // visits that were over at once; racy
 } JitCode;
 
 /* Budget that entering a function costs at least for each frame it stands for. What is granted is
  * so limited that machine frames never go beyond the depth limit. */
-enum { ENTRY_CHARGE = 16 };
+enum { ENTRY_CHARGE = 48 };
 
 enum { STATUS_RETURNED, STATUS_LEFT, STATUS_DECLINED };
 

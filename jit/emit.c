@@ -360,8 +360,6 @@ static void emit_leave(Emit *e, const Stub *s)
     emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, (int64_t)n * 8, rp), op_reg(e, a));
     MIR_reg_t top = binary(e, MIR_ADD, op_reg(e, rp), op_int(e, (int64_t)(n + 1) * 8));
     emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(reify), e->machine), op_reg(e, top));
-    if (s->kind == LEAVE_SPECIAL)
-        emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(special), e->machine), op_reg(e, s->r));
     jump(e, e->left);
 }
 
@@ -558,8 +556,7 @@ static void emit_runtime(Emit *e, Ref r)
     call(e, address(e, (const void *)(intptr_t)i->imm), 1, &res, &out, n, ops, types);
     // Special? Values that cannot be are told by one comparison.
     Stub test = {.what = STUB_SPECIAL_TEST, .r = out, .back = new_label(e)};
-    test.exit =
-        add_stub(e, (Stub){.what = STUB_LEAVE, .state = i->state, .kind = LEAVE_SPECIAL, .r = out});
+    test.exit = add_stub(e, (Stub){.what = STUB_LEAVE, .state = i->state, .kind = LEAVE_SPECIAL});
     MIR_reg_t t = binary(e, MIR_SUB, op_reg(e, out), op_int(e, (int64_t)VALUE_THROWN.bits));
     MIR_label_t back = test.back, cold = add_stub(e, test);
     jump_if(e, MIR_UBLE, cold, op_reg(e, t),
@@ -773,17 +770,23 @@ static int64_t loop_cost(const Ir *ir, uint32_t header, uint32_t last)
     return n;
 }
 
-/* The most frames that one activation of the code stands for. */
-static int64_t max_frames(const Ir *ir)
+/* What entering the function takes from the budget: for each interpreted frame that one activation
+ * stands for, and for each word of native and shadow stack that it may need, which bounds both
+ * (enter.h). */
+static int64_t entry_charge(const Emit *e)
 {
-    int64_t most = 1;
+    const Ir *ir = e->ir;
+    int64_t frames = 1, values = 0;
     for (uint32_t k = 1; k < ir->states.n; k++) {
-        int64_t n = 0;
-        for (uint32_t s = k; s; s = ir->states.at[s].parent)
-            n++;
-        most = NOS_MAX(most, n);
+        int64_t f = 0, v = 0;
+        for (uint32_t s = k; s; s = ir->states.at[s].parent) {
+            f++;
+            v += ir->states.at[s].n;
+        }
+        frames = NOS_MAX(frames, f);
+        values = NOS_MAX(values, v);
     }
-    return most;
+    return ENTRY_CHARGE * frames + values + e->n_slots + e->n_area + ir->ins.n / 16;
 }
 
 static void copy_phis(Emit *e, uint32_t from, uint32_t to)
@@ -1038,7 +1041,7 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         charge(e, loop_cost(e->ir, x->succ[0], block), i->state);
         return;
     case IR_ENTER:
-        charge(e, ENTRY_CHARGE * max_frames(e->ir) + e->n_slots + e->ir->ins.n / 16, i->state);
+        charge(e, entry_charge(e), i->state);
         return;
     case IR_JUMP:
         copy_phis(e, block, x->succ[0]);
@@ -1090,6 +1093,9 @@ static void emit_stub(Emit *e, const Stub *s)
     }
     case STUB_SPECIAL_TEST: {
         place(e, s->label);
+        // Stored before it is looked at: where it was stored behind the tests, MIR gave the result
+        // of the AND instead (docs/jit.md, "Emitting MIR").
+        emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(special), e->machine), op_reg(e, s->r));
         jump_if(e, MIR_BEQ, s->back, op_reg(e, s->r), op_int(e, (int64_t)VALUE_ABSENT.bits));
         MIR_reg_t t = binary(e, MIR_AND, op_reg(e, s->r), op_int(e, TAG_MASK));
         jump_if(e, MIR_BEQ, s->exit, op_reg(e, t), op_int(e, TAG_IMM));

@@ -10,11 +10,15 @@
 #include "vm/util/vec.h"
 
 enum {
+    // No more, however long a slice is: a unit stands for at most about 20 bytes of native stack,
+    // of which a worker has WORKER_STACK_BYTES (sched/sched.h).
+    MAX_BUDGET = 1 << 20,
     REGION_BYTES = 1 << 26, // address space of the shadow stack and of the reify buffer
 };
 
 int32_t nosi_jit_units = 256;
 void (*nosi_jit_on_thrash)(JitCode *code);
+void (*nosi_jit_on_poor)(JitCode *code);
 
 typedef struct Left {
     Value value;
@@ -162,7 +166,20 @@ static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
     return true;
 }
 
-static MachineReturn lay_out(Proc *p, Machine *m)
+/* `code` was entered by the interpreter and did `used` units of work before it left. */
+static void note_visit(JitCode *code, LeaveKind kind, int64_t used)
+{
+    uint32_t n = __atomic_load_n(&code->n_poor, __ATOMIC_RELAXED);
+    if (kind == LEAVE_YIELD || used >= POOR_VISIT)
+        n /= 2;
+    else
+        n++;
+    __atomic_store_n(&code->n_poor, n, __ATOMIC_RELAXED);
+    if (NOS_UNLIKELY(n == MAX_POOR) && nosi_jit_on_poor)
+        nosi_jit_on_poor(code);
+}
+
+static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
 {
     Layout layout = {.p = p}, *l = &layout;
     const ExitRecord *innermost = NULL;
@@ -171,10 +188,12 @@ static MachineReturn lay_out(Proc *p, Machine *m)
     const ExitRecord *last = NULL;
     if (m->reify > m->reify_base) { // the first one that left
         const uint64_t *rp = m->reify;
+        JitCode *outermost = ((const ExitRecord *)(uintptr_t)rp[-1])->code;
         while (rp > m->reify_base) {
             last = (const ExitRecord *)(uintptr_t)rp[-1];
             rp -= 1 + last->n_values;
         }
+        note_visit(outermost, last->kind, used);
     }
     // What a native began cannot be undone: limits must not come between it and its frames.
     bool special = last && last->kind == LEAVE_SPECIAL;
@@ -207,13 +226,13 @@ MachineReturn nosi_jit_enter(Proc *p, void *code)
     Machine *m = nosi_machine ? nosi_machine : new_machine();
     int64_t granted = (int64_t)p->budget * nosi_jit_units;
     int64_t room = (int64_t)(p->max_depth - p->depth) * ENTRY_CHARGE;
-    if (NOS_UNLIKELY(room < granted))
-        granted = room;
+    granted = NOS_MIN(granted, NOS_MIN(room, MAX_BUDGET));
     m->budget = granted;
     m->proc = p;
     m->raised = 0;
     Left r = nosi_jit_trampoline(code, p->base, m);
-    p->budget -= (int32_t)((granted - m->budget) / nosi_jit_units);
+    int64_t used = granted - m->budget;
+    p->budget -= (int32_t)(used / nosi_jit_units);
     if (NOS_LIKELY(r.status == STATUS_RETURNED)) {
         m->proc = NULL;
         return (MachineReturn){r.value, MACHINE_RETURNED};
@@ -222,5 +241,5 @@ MachineReturn nosi_jit_enter(Proc *p, void *code)
         m->proc = NULL;
         return (MachineReturn){r.value, MACHINE_DECLINED};
     }
-    return lay_out(p, m);
+    return lay_out(p, m, used);
 }

@@ -118,6 +118,23 @@ static void on_redefined(const Func *old)
     pthread_mutex_unlock(&jit.lock);
 }
 
+/* The interpreter does better without this code. Machine code may still call it. */
+static void on_poor(JitCode *code)
+{
+    pthread_mutex_lock(&jit.lock);
+    Func *f = (Func *)(uintptr_t)code->f;
+    OsrTable *t = f->osr;
+    if (jit.mode != JIT_EAGER && !code->is_void) {
+        if (code->osr_pc == IR_CALL_PC)
+            __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
+        for (uint32_t k = 0; t && k < t->n; k++)
+            if (t->at[k].pc == code->osr_pc)
+                __atomic_store_n(&t->at[k].code, NULL, __ATOMIC_RELEASE);
+        code->is_poor = true;
+    }
+    pthread_mutex_unlock(&jit.lock);
+}
+
 /* A guard of the code fails all the time. */
 static void on_thrash(JitCode *code)
 {
@@ -305,6 +322,7 @@ void nosi_jit_begin(JitMode mode)
         return;
     nosi_machine_enter = nosi_jit_enter;
     nosi_jit_on_thrash = on_thrash;
+    nosi_jit_on_poor = on_poor;
     nosi_redefined_hook = on_redefined;
     const char *stress = getenv("NOS_JIT_STRESS");
     if (stress && strcmp(stress, "0") != 0)
@@ -356,8 +374,11 @@ void nosi_jit_stats(StrBuf *out)
             for (uint32_t x = 0; x < c->exits.n; x++)
                 exits += c->exits.at[x]->hits;
             nosi_strbuf_printf(out, "%-32s %-6s %6u %6u %5u %8.2f %10llu\n", name,
-                               c->osr_pc == IR_CALL_PC ? "call" : "loop", c->n_ir, c->n_mir,
-                               c->n_inlined, (double)c->compile_ns / 1e6,
+                               c->is_void                ? "void"
+                               : c->is_poor              ? "poor"
+                               : c->osr_pc == IR_CALL_PC ? "call"
+                                                         : "loop",
+                               c->n_ir, c->n_mir, c->n_inlined, (double)c->compile_ns / 1e6,
                                (unsigned long long)exits);
             for (uint32_t x = 0; x < c->exits.n; x++) {
                 const ExitRecord *e = c->exits.at[x];

@@ -37,6 +37,39 @@ Value nosi_jit_send(Proc *p, Value pid, Value message)
     return VALUE_UNIT;
 }
 
+Value nosi_jit_recv_start(Proc *p)
+{
+    nosi_recv_start(p, false, 0);
+    return VALUE_UNIT;
+}
+
+Value nosi_jit_recv_after(Proc *p, Value ms)
+{
+    if (!value_is_int(ms))
+        return nosi_type_error(p, "Int", ms);
+    nosi_recv_start(p, true, value_int(ms));
+    return VALUE_UNIT;
+}
+
+Value nosi_jit_recv_next(Proc *p)
+{
+    Msg *m = nosi_mailbox_scan_next(&p->mailbox);
+    return m ? m->root : VALUE_ABSENT;
+}
+
+Value nosi_jit_recv_take(Proc *p)
+{
+    nosi_recv_take(p);
+    return VALUE_UNIT;
+}
+
+Value nosi_jit_recv_skip(Proc *p)
+{
+    nosi_recv_skip(p);
+    p->budget--;
+    return VALUE_UNIT;
+}
+
 Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind)
 {
     return nosi_spawn(p, closure, (SpawnKind)kind);

@@ -10,6 +10,12 @@ Value nosi_jit_cast(Proc *p, Value v, const CastRef *ref);
 Value nosi_jit_set_field(Proc *p, Value v, Value x, const FieldRef *ref);
 Value nosi_jit_self(Proc *p);
 Value nosi_jit_send(Proc *p, Value pid, Value message);
+/* Receiving. next: the next message, or ABSENT when there is none yet (nothing was done then). */
+Value nosi_jit_recv_start(Proc *p);
+Value nosi_jit_recv_after(Proc *p, Value ms);
+Value nosi_jit_recv_next(Proc *p);
+Value nosi_jit_recv_take(Proc *p);
+Value nosi_jit_recv_skip(Proc *p);
 Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind);
 
 /* Boxing where a frame holds nothing that a collection could move (a result that is returned). */

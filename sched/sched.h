@@ -40,6 +40,8 @@ typedef struct SchedOptions {
 } SchedOptions;
 
 enum { DEFAULT_MAX_DEPTH = 65536, SLICE_BUDGET = 4000 };
+/* Address space of a worker's native stack: recursion of machine code runs on it (jit/enter.c). */
+enum { WORKER_STACK_BYTES = 1 << 26 };
 
 uint64_t nosi_sched_env_seed(void); // NOS_SCHED_SEED; 0: not set
 bool nosi_sched_is_seeded(const Sched *s);

@@ -216,7 +216,11 @@ static void start_worker_locked(Sched *s) // under idle_mutex
     // Signals belong to the threads that wait for outcomes.
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int err = pthread_create(&w->thread, NULL, worker_main, w);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
+    int err = pthread_create(&w->thread, &attr, worker_main, w);
+    pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (err)
         nosi_fatal("cannot start a worker thread: %s", strerror(err));

@@ -39,7 +39,8 @@ typedef struct MachineReturn {
 typedef MachineReturn MachineEnter(Proc *p, void *code);
 extern MachineEnter *nosi_machine_enter; // set by the JIT before it publishes any code
 
-/* Loop headers that machine code can be entered at (on-stack replacement). Immutable. */
+/* Loop headers that machine code can be entered at (on-stack replacement). Immutable, but that
+ * `code` may become NULL. */
 typedef struct OsrTable {
     uint32_t n;
     struct {
@@ -52,7 +53,7 @@ NOS_INLINE void *nosi_osr_find(const OsrTable *t, uint32_t pc)
 {
     for (uint32_t k = 0; k < t->n; k++)
         if (t->at[k].pc == pc)
-            return t->at[k].code;
+            return __atomic_load_n(&t->at[k].code, __ATOMIC_ACQUIRE);
     return NULL;
 }
 
