@@ -12,7 +12,7 @@ enum {
     MAX_INLINE_CODE = 40, // instructions of a function that is inlined
     MAX_INLINE_DEPTH = 8, // functions inlined in each other
     MAX_RECURSION = 3,    // copies of a recursive function in itself, the outermost included
-    MAX_IR = 6000,        // instructions: no more inlining beyond a third of it
+    MAX_IR = 6000,        // instructions: no more inlining beyond a sixth of it
     MAX_ROUNDS = 12,
 };
 

@@ -66,7 +66,8 @@ static uint32_t returned_state(Build *b, Body *body, Ref v)
 static bool may_inline(const Build *b, const Body *body, const Func *f)
 {
     uint32_t depth = 0, copies = 0;
-    if (f->n_code > MAX_INLINE_CODE || f->n_handlers || b->ir->ins.n > MAX_IR / 3)
+    if (b->request->no_inline || f->n_code > MAX_INLINE_CODE || f->n_handlers ||
+        b->ir->ins.n > MAX_IR / 6)
         return false;
     for (const Body *x = body; x; x = x->parent) {
         depth++;

@@ -71,6 +71,8 @@ enum { STATUS_RETURNED, STATUS_LEFT, STATUS_DECLINED };
 struct MirCtx;
 /* Makes machine code of ir. Takes nothing. NULL: `why` says what is wrong. */
 JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why);
+extern const char nosi_jit_too_large[]; // a `why`
+
 void nosi_jit_code_free(JitCode *c); // takes; nobody runs it
 
 #endif

@@ -16,6 +16,9 @@
 #include "vm/interp/machine.h"
 #include "vm/value/object.h"
 
+/* Instructions of one function. The pinned MIR joins registers that are alive together when a
+ * function has more variables than MIR_MAX_COALESCE_VARS (CMakeLists.txt). */
+enum { MAX_MIR = 6000 };
 enum { NO_SLOT = UINT32_MAX, MAX_OPS = MAX_SIGNATURE + 8 };
 
 typedef struct Stub { // cold code behind the function
@@ -279,9 +282,9 @@ static void find_live(Emit *e)
     nosi_free(set);
     for (Ref r = 1; r < ir->ins.n; r++) {
         const IrIns *i = IN(r);
-        uint32_t n = i->op == IR_CALL_CLOSURE                       ? i->n_args
-                     : i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N ? i->n_args
-                                                                    : 0;
+        uint32_t n = 0; // the array of a native without arguments is one word that it does not read
+        if (i->op == IR_CALL_CLOSURE || (i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N))
+            n = NOS_MAX(i->n_args, 1u);
         if (i->uses)
             e->n_area = NOS_MAX(e->n_area, n);
     }
@@ -1093,8 +1096,6 @@ static void emit_stub(Emit *e, const Stub *s)
     }
     case STUB_SPECIAL_TEST: {
         place(e, s->label);
-        // Stored before it is looked at: where it was stored behind the tests, MIR gave the result
-        // of the AND instead (docs/jit.md, "Emitting MIR").
         emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(special), e->machine), op_reg(e, s->r));
         jump_if(e, MIR_BEQ, s->back, op_reg(e, s->r), op_int(e, (int64_t)VALUE_ABSENT.bits));
         MIR_reg_t t = binary(e, MIR_AND, op_reg(e, s->r), op_int(e, TAG_MASK));
@@ -1339,6 +1340,8 @@ static void *build(struct MIR_context *mir, void *arg)
     MIR_item_t main_func = e->func;
     if (e->ir->osr_pc == IR_CALL_PC)
         emit_generic(e);
+    if (e->code->n_mir > MAX_MIR)
+        return NULL;
     MIR_finish_module(mir);
     MIR_load_module(mir, module);
     MIR_link(mir, no_interface, NULL, NULL);
@@ -1366,6 +1369,8 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+const char nosi_jit_too_large[] = "too large";
+
 JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why)
 {
     enum { MAX_O2 = 3000 };
@@ -1389,7 +1394,8 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why)
     e->code->entry = nosi_mirctx_compile(ctx, build, e);
     e->code->generic = e->generic;
     if (!e->code->entry) {
-        *why = nosi_strdup(nosi_mirctx_error(ctx));
+        bool large = e->code->n_mir > MAX_MIR;
+        *why = large ? nosi_jit_too_large : nosi_strdup(nosi_mirctx_error(ctx));
         nosi_arena_free(&e->code->arena);
         vec_free(&e->code->exits);
         nosi_free(e->code);

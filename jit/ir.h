@@ -128,6 +128,7 @@ typedef struct IrRequest {
     const uint32_t *classes; // what its registers held when it was asked for: an OBJ_CLASS,
                              // CLASS_INT, CLASS_BOOL or 0 (anything else); or NULL
     bool cautious;           // expectations of an earlier attempt did not hold: move no guards
+    bool no_inline;          // the code became too large
     FuncCell *const *cells;  // the functions of closures among them, or NULL
 } IrRequest;
 

@@ -162,6 +162,18 @@ static void publish_loop(Func *f, uint32_t pc, void *code)
     __atomic_store_n(&f->osr, t, __ATOMIC_RELEASE); // the old one may be in use: it stays
 }
 
+static void dump_ir(const Request *q, const Ir *ir)
+{
+    const char *dump = getenv("NOS_JIT_DUMP");
+    if (!dump || !q->f->cell->name || strcmp(dump, q->f->cell->name) != 0)
+        return;
+    StrBuf b = {0};
+    nosi_ir_print(ir, &b);
+    fprintf(stderr, "--- %s %s\n%s", q->f->cell->name,
+            q->osr_pc == IR_CALL_PC ? "(call)" : "(loop)", b.s ? b.s : "");
+    nosi_strbuf_free(&b);
+}
+
 static void compile(const Request *q)
 {
     IrRequest request = {.f = q->f, .osr_pc = q->osr_pc};
@@ -177,19 +189,17 @@ static void compile(const Request *q)
     pthread_mutex_unlock(&jit.lock);
     if (!r)
         return;
-    Ir *ir = nosi_ir_build(&request);
-    const char *dump = getenv("NOS_JIT_DUMP");
-    if (dump && q->f->cell->name && strcmp(dump, q->f->cell->name) == 0) {
-        StrBuf b = {0};
-        nosi_ir_print(ir, &b);
-        fprintf(stderr, "--- %s %s\n%s", q->f->cell->name,
-                q->osr_pc == IR_CALL_PC ? "(call)" : "(loop)", b.s ? b.s : "");
-        nosi_strbuf_free(&b);
+    for (unsigned attempt = 0; attempt < 2; attempt++) {
+        request.no_inline = attempt > 0;
+        Ir *ir = nosi_ir_build(&request);
+        dump_ir(q, ir);
+        why = ir->refused;
+        if (!why)
+            code = nosi_emit(ir, &r->link, &why);
+        nosi_ir_free(ir);
+        if (code || why != nosi_jit_too_large)
+            break;
     }
-    why = ir->refused;
-    if (!why)
-        code = nosi_emit(ir, &r->link, &why);
-    nosi_ir_free(ir);
     pthread_mutex_lock(&jit.lock);
     if (code && !is_current(code)) { // redefined meanwhile
         nosi_jit_code_free(code);
