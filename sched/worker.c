@@ -332,19 +332,6 @@ static void finish_call_locked(Sched *s, SchedCall *c, Outcome o) // under call_
     sem_post(&c->done);
 }
 
-/* All workers sleep, nothing is queued, no timer runs, no operation is pending. Under idle_mutex:
- * nobody gets up. */
-static void deadlock(Sched *s)
-{
-    pthread_mutex_lock(&s->call_mutex);
-    while (s->calls) {
-        SchedCall *c = s->calls;
-        finish_call_locked(
-            s, c, (Outcome){.kind = EXIT_DEADLOCK, .text = nosi_report_deadlock(s, c->proc)});
-    }
-    pthread_mutex_unlock(&s->call_mutex);
-}
-
 /* Under idle_mutex, by a worker that counts itself as sleeping or retired. */
 static bool is_deadlock(Sched *s)
 {
@@ -357,6 +344,21 @@ static bool is_deadlock(Sched *s)
         return false;
     atomic_thread_fence(memory_order_seq_cst);
     return nosi_timers_next(s) == UINT64_MAX && !any_work(s);
+}
+
+/* All workers sleep, nothing is queued, no timer runs, no operation is pending. Under idle_mutex:
+ * nobody gets up. */
+static void deadlock(Sched *s)
+{
+    pthread_mutex_lock(&s->call_mutex);
+    // A call that began after is_deadlock looked is seen now: it is pending or its process is
+    // queued, and no sleeper can have taken that, who would need idle_mutex.
+    while (s->calls && is_deadlock(s)) {
+        SchedCall *c = s->calls;
+        finish_call_locked(
+            s, c, (Outcome){.kind = EXIT_DEADLOCK, .text = nosi_report_deadlock(s, c->proc)});
+    }
+    pthread_mutex_unlock(&s->call_mutex);
 }
 
 /* ---- idling
