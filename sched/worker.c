@@ -12,6 +12,7 @@
 #include "sched/internal.h"
 #include "sched/long.h"
 #include "sched/poll.h"
+#include "sched/quiet.h"
 #include "sched/slices.h"
 
 #include <errno.h>
@@ -603,8 +604,11 @@ static Proc *find_work(Worker *w)
     Sched *s = w->sched;
     Proc *p;
 
-    if (NOS_UNLIKELY(is_retired(w)))
+    if (NOS_UNLIKELY(is_retired(w))) {
+        nosi_quiet_sleep();
         retire(w);
+        nosi_quiet_wake();
+    }
     if ((p = w->next)) {
         w->next = NULL;
         w->next_streak++;
@@ -644,9 +648,11 @@ static Proc *find_work(Worker *w)
                     goto found;
             } while (nosi_sched_now(s) < until);
         }
+        nosi_quiet_sleep();
         sleep_worker(w);
         if (is_retired(w))
             retire(w);
+        nosi_quiet_wake();
         if ((p = w->next)) {
             w->next = NULL;
             goto found;
@@ -706,6 +712,7 @@ static void run_one(Worker *w, Proc *p)
     atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNING,
                           memory_order_relaxed);
 again:;
+    nosi_quiet_point(nosi_quiet_thread);
     SliceStart start = {0};
     if (NOS_UNLIKELY(nosi_slice_stats))
         start = nosi_slice_begin();
@@ -757,6 +764,7 @@ static void *worker_main(void *arg)
 {
     Worker *w = arg;
     nosi_worker = w;
+    nosi_quiet_join();
     if (nosi_sched_poller)
         w->loop = nosi_sched_poller->open(w->sched, w->index);
     for (Proc *p;
@@ -764,6 +772,7 @@ static void *worker_main(void *arg)
         run_one(w, p);
     if (w->loop)
         nosi_sched_poller->close(w->loop);
+    nosi_quiet_leave();
     nosi_gc_thread_end();
     return NULL;
 }
