@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "sched/quiet.h"
 #include "sched/sched.h"
 #include "vm/interp/frame.h"
 #include "vm/util/alloc.h"
@@ -49,11 +50,18 @@ static void *reserve(void)
     return p;
 }
 
+static void set_proc(Machine *m, Proc *p)
+{
+    __atomic_store_n(&m->proc, p, __ATOMIC_RELAXED); // samplers look at it
+}
+
 static Machine *new_machine(void)
 {
     Machine *m = nosi_calloc(1, sizeof *m);
     m->shadow = m->shadow_base = reserve();
     m->reify = m->reify_base = reserve();
+    if (nosi_quiet_thread)
+        atomic_store_explicit(&nosi_quiet_thread->machine, m, memory_order_release);
     return nosi_machine = m;
 }
 
@@ -212,7 +220,7 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
     p->max_depth = max_depth;
     p->heap.max_words = max_words;
     vec_free(&l->unboxed);
-    m->proc = NULL;
+    set_proc(m, NULL);
     if (!ok || raised)
         return out;
     out.result = innermost->kind == LEAVE_SPECIAL ? MACHINE_SPECIAL
@@ -228,17 +236,17 @@ MachineReturn nosi_jit_enter(Proc *p, void *code)
     int64_t room = (int64_t)(p->max_depth - p->depth) * ENTRY_CHARGE;
     granted = NOS_MIN(granted, NOS_MIN(room, MAX_BUDGET));
     m->budget = granted;
-    m->proc = p;
+    set_proc(m, p);
     m->raised = 0;
     Left r = nosi_jit_trampoline(code, p->base, m);
     int64_t used = granted - m->budget;
     p->budget -= (int32_t)(used / nosi_jit_units);
     if (NOS_LIKELY(r.status == STATUS_RETURNED)) {
-        m->proc = NULL;
+        set_proc(m, NULL);
         return (MachineReturn){r.value, MACHINE_RETURNED};
     }
     if (r.status == STATUS_DECLINED) {
-        m->proc = NULL;
+        set_proc(m, NULL);
         return (MachineReturn){r.value, MACHINE_DECLINED};
     }
     return lay_out(p, m, used);

@@ -8,6 +8,8 @@
 
 #include "jit/code.h"
 #include "jit/enter.h"
+#include "jit/record.h"
+#include "sched/quiet.h"
 #include "vm/interp/frame.h"
 #include "vm/interp/interp.h"
 #include "vm/interp/machine.h"
@@ -21,28 +23,12 @@ typedef struct Request {
     FuncCell **cells;  // owned
 } Request;
 
-/* What the JIT knows of one version of a function. Lives for ever. */
-typedef struct Record {
-    JitFunc link; // first: nosi_jit_func gives its address
-    bool call_asked, call_refused;
-    bool cautious; // what was expected of values did not hold: expect nothing
-    VEC(uint32_t) loops_asked;
-    VEC(JitCode *) codes; // owned
-    const char *refused;
-} Record;
+NosiJit nosi_jit = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* One for all VMs of the program, as functions are. */
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    JitMode mode;
-    bool running, stop;
-    Request *first, **last;
-    VEC(Record *) records; // owned
-    pthread_t thread;
-    uint64_t n_compiled, n_refused, compile_ns;
-    unsigned n_users; // VMs
-} jit = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
+static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
+static pthread_t thread;
+static Request *first, **last = &first; // the queue; under the lock
+static unsigned n_users;                // VMs
 
 static Record *record_of(const Func *f) // under the lock
 {
@@ -55,17 +41,48 @@ static Record *record_of(const Func *f) // under the lock
     r = nosi_calloc(1, sizeof *r);
     r->link.f = f;
     r->link.sig = sig;
-    vec_push(&jit.records, r);
+    vec_push(&nosi_jit.records, r);
     __atomic_store_n((Record **)(uintptr_t)&f->jit, r, __ATOMIC_RELEASE);
     return r;
 }
 
 JitFunc *nosi_jit_func(const Func *f)
 {
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
     return r ? &r->link : NULL;
+}
+
+/* ---- freeing --------------------------------------------------------------------------------- */
+
+/* What cannot be found any more, but may be in use by a slice that runs. */
+typedef struct Retired {
+    uint64_t stamp;
+    JitCode *code;   // owned; or
+    OsrTable *loops; // owned
+} Retired;
+static VEC(Retired) retired; // under the lock, oldest first
+
+static void free_retired(bool all) // under the lock
+{
+    uint32_t n = 0;
+    while (n < retired.n && (all || nosi_quiet_over(retired.at[n].stamp))) {
+        Retired *it = &retired.at[n++];
+        if (it->code) {
+            nosi_jit.code_bytes -= it->code->bytes;
+            nosi_jit.n_freed++;
+            nosi_jit_code_free(it->code);
+        }
+        nosi_free(it->loops);
+    }
+    if (n)
+        memmove(retired.at, retired.at + n, (retired.n -= n) * sizeof *retired.at);
+}
+
+void nosi_jit_reclaim(void)
+{
+    free_retired(false);
 }
 
 /* ---- redefinition ---------------------------------------------------------------------------- */
@@ -93,9 +110,17 @@ static void withdraw(Record *r) // under the lock
     Func *f = (Func *)(uintptr_t)r->link.f;
     __atomic_store_n(&r->link.entry, NULL, __ATOMIC_RELEASE);
     __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
-    __atomic_store_n(&f->osr, NULL, __ATOMIC_RELEASE);
-    for (uint32_t k = 0; k < r->codes.n; k++)
-        r->codes.at[k]->is_void = true;
+    OsrTable *loops = __atomic_exchange_n(&f->osr, NULL, __ATOMIC_ACQ_REL);
+    uint64_t stamp = nosi_quiet_begin();
+    if (loops)
+        vec_push(&retired, ((Retired){stamp, NULL, loops}));
+    while (r->codes.n) {
+        JitCode *c = vec_pop(&r->codes);
+        c->is_void = true;
+        r->n_withdrawn++;
+        nosi_jit.n_withdrawn++;
+        vec_push(&retired, ((Retired){stamp, c, NULL}));
+    }
     forget_requests(r);
 }
 
@@ -104,27 +129,27 @@ static void withdraw(Record *r) // under the lock
  * frame of it. */
 static void on_redefined(const Func *old)
 {
-    pthread_mutex_lock(&jit.lock);
-    VEC_EACH (Record *, it, &jit.records) {
+    pthread_mutex_lock(&nosi_jit.lock);
+    VEC_EACH (Record *, it, &nosi_jit.records) {
         Record *r = *it;
         bool hit = r->link.f == old;
         for (uint32_t k = 0; k < r->codes.n && !hit; k++)
             for (uint32_t d = 0; d < r->codes.at[k]->depends.n && !hit; d++)
-                hit = !r->codes.at[k]->is_void && r->codes.at[k]->depends.at[d] == old;
-        if (!hit)
-            continue;
-        withdraw(r);
+                hit = r->codes.at[k]->depends.at[d] == old;
+        if (hit)
+            withdraw(r);
     }
-    pthread_mutex_unlock(&jit.lock);
+    free_retired(false);
+    pthread_mutex_unlock(&nosi_jit.lock);
 }
 
 /* The interpreter does better without this code. Machine code may still call it. */
 static void on_poor(JitCode *code)
 {
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     Func *f = (Func *)(uintptr_t)code->f;
     OsrTable *t = f->osr;
-    if (jit.mode != JIT_EAGER && !code->is_void) {
+    if (nosi_jit.mode != JIT_EAGER && !code->is_void) {
         if (code->osr_pc == IR_CALL_PC)
             __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
         for (uint32_t k = 0; t && k < t->n; k++)
@@ -132,19 +157,19 @@ static void on_poor(JitCode *code)
                 __atomic_store_n(&t->at[k].code, NULL, __ATOMIC_RELEASE);
         code->is_poor = true;
     }
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
 }
 
 /* A guard of the code fails all the time. */
 static void on_thrash(JitCode *code)
 {
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(code->f);
     if (r && !code->is_void && !r->cautious) {
         r->cautious = true;
         withdraw(r);
     }
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
 }
 
 /* ---- compiling ------------------------------------------------------------------------------- */
@@ -159,7 +184,9 @@ static void publish_loop(Func *f, uint32_t pc, void *code)
     t->n = n + 1;
     t->at[n].pc = pc;
     t->at[n].code = code;
-    __atomic_store_n(&f->osr, t, __ATOMIC_RELEASE); // the old one may be in use: it stays
+    __atomic_store_n(&f->osr, t, __ATOMIC_RELEASE);
+    if (old)
+        vec_push(&retired, ((Retired){nosi_quiet_begin(), NULL, old}));
 }
 
 static void dump_ir(const Request *q, const Ir *ir)
@@ -179,14 +206,14 @@ static void compile(const Request *q)
     IrRequest request = {.f = q->f, .osr_pc = q->osr_pc};
     const char *why = NULL;
     JitCode *code = NULL;
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(q->f);
     request.cautious = r && r->cautious;
     if (r && !r->cautious) {
         request.classes = q->classes;
         request.cells = q->cells;
     }
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
     if (!r)
         return;
     for (unsigned attempt = 0; attempt < 2; attempt++) {
@@ -200,26 +227,29 @@ static void compile(const Request *q)
         if (code || why != nosi_jit_too_large)
             break;
     }
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     if (code && !is_current(code)) { // redefined meanwhile
         nosi_jit_code_free(code);
         forget_requests(r);
     } else if (!code) {
         r->refused = why;
         r->call_refused |= q->osr_pc == IR_CALL_PC;
-        jit.n_refused++;
+        nosi_jit.n_refused++;
     } else {
         vec_push(&r->codes, code);
-        jit.n_compiled++;
-        jit.compile_ns += code->compile_ns;
+        nosi_jit.n_compiled++;
+        nosi_jit.code_bytes += code->bytes;
+        nosi_jit.compile_ns += code->compile_ns;
         if (q->osr_pc == IR_CALL_PC) {
             __atomic_store_n(&r->link.entry, code->entry, __ATOMIC_RELEASE);
             __atomic_store_n(&q->f->entry, code->generic, __ATOMIC_RELEASE);
         } else {
             publish_loop(q->f, q->osr_pc, code->entry);
         }
+        nosi_perf_map(code);
     }
-    pthread_mutex_unlock(&jit.lock);
+    free_retired(false);
+    pthread_mutex_unlock(&nosi_jit.lock);
 }
 
 static void free_request(Request *q)
@@ -232,22 +262,22 @@ static void free_request(Request *q)
 static void *thread_main(void *arg)
 {
     (void)arg;
-    pthread_mutex_lock(&jit.lock);
-    while (!jit.stop) {
-        Request *q = jit.first;
+    pthread_mutex_lock(&nosi_jit.lock);
+    while (!nosi_jit.stop) {
+        Request *q = first;
         if (!q) {
-            pthread_cond_wait(&jit.work, &jit.lock);
+            pthread_cond_wait(&work, &nosi_jit.lock);
             continue;
         }
-        jit.first = q->next;
-        if (!jit.first)
-            jit.last = &jit.first;
-        pthread_mutex_unlock(&jit.lock);
+        first = q->next;
+        if (!first)
+            last = &first;
+        pthread_mutex_unlock(&nosi_jit.lock);
         compile(q);
         free_request(q);
-        pthread_mutex_lock(&jit.lock);
+        pthread_mutex_lock(&nosi_jit.lock);
     }
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
     return NULL;
 }
 
@@ -286,10 +316,10 @@ static bool wanted(Record *r, uint32_t osr_pc) // under the lock
 static void on_hot(Proc *p, Func *f, const Instr *loop)
 {
     uint32_t osr_pc = loop ? (uint32_t)(loop - f->code) : IR_CALL_PC;
-    pthread_mutex_lock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
     bool want = r && wanted(r, osr_pc);
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_unlock(&nosi_jit.lock);
     if (!loop)
         __atomic_store_n(&f->n_calls, PROFILE_MAX, __ATOMIC_RELAXED);
     if (!want)
@@ -299,16 +329,16 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
     q->osr_pc = osr_pc;
     // A call's registers beyond its arguments hold what others left there.
     look_at(p, q, loop ? f->n_regs : f->n_params + (uint32_t)f->takes_self);
-    if (jit.mode == JIT_EAGER) {
+    if (nosi_jit.mode == JIT_EAGER) {
         compile(q);
         free_request(q);
         return;
     }
-    pthread_mutex_lock(&jit.lock);
-    *jit.last = q;
-    jit.last = &q->next;
-    pthread_cond_signal(&jit.work);
-    pthread_mutex_unlock(&jit.lock);
+    pthread_mutex_lock(&nosi_jit.lock);
+    *last = q;
+    last = &q->next;
+    pthread_cond_signal(&work);
+    pthread_mutex_unlock(&nosi_jit.lock);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -316,7 +346,7 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
 void nosi_jit_begin(JitMode mode)
 {
     const char *env = getenv("NOS_JIT");
-    if (jit.n_users++)
+    if (n_users++)
         return;
     if (env && (mode == JIT_ON || mode == JIT_REPLAY)) {
         if (strcmp(env, "eager") == 0)
@@ -326,85 +356,48 @@ void nosi_jit_begin(JitMode mode)
     }
     if (mode == JIT_REPLAY)
         mode = JIT_OFF;
-    jit.mode = mode;
-    jit.last = &jit.first;
+    nosi_jit.mode = mode;
+    last = &first;
     if (mode == JIT_OFF)
         return;
     nosi_machine_enter = nosi_jit_enter;
     nosi_jit_on_thrash = on_thrash;
     nosi_jit_on_poor = on_poor;
     nosi_redefined_hook = on_redefined;
+    nosi_quiet_leave_hook = nosi_jit_thread_end;
     const char *stress = getenv("NOS_JIT_STRESS");
     if (stress && strcmp(stress, "0") != 0)
         nosi_jit_units = 1; // hardly anything fits into a budget: everything leaves all the time
     nosi_profile_hot = mode == JIT_EAGER ? 1 : PROFILE_HOT;
-    jit.stop = false;
+    nosi_jit.stop = false;
     if (mode == JIT_ON) {
-        if (pthread_create(&jit.thread, NULL, thread_main, NULL) != 0)
+        if (pthread_create(&thread, NULL, thread_main, NULL) != 0)
             return;
-        jit.running = true;
+        nosi_jit.running = true;
     }
     nosi_hot_hook = on_hot;
 }
 
 void nosi_jit_end(void)
 {
-    if (--jit.n_users)
+    if (--n_users)
         return;
     nosi_hot_hook = NULL;
-    if (jit.running) {
-        pthread_mutex_lock(&jit.lock);
-        jit.stop = true;
-        pthread_cond_signal(&jit.work);
-        pthread_mutex_unlock(&jit.lock);
-        pthread_join(jit.thread, NULL);
-        jit.running = false;
+    if (nosi_jit.running) {
+        pthread_mutex_lock(&nosi_jit.lock);
+        nosi_jit.stop = true;
+        pthread_cond_signal(&work);
+        pthread_mutex_unlock(&nosi_jit.lock);
+        pthread_join(thread, NULL);
+        nosi_jit.running = false;
     }
-    for (Request *q = jit.first, *next; q; q = next) {
+    nosi_jit_sample_end();
+    pthread_mutex_lock(&nosi_jit.lock);
+    free_retired(true); // all workers have ended
+    pthread_mutex_unlock(&nosi_jit.lock);
+    for (Request *q = first, *next; q; q = next) {
         next = q->next;
         free_request(q);
     }
-    jit.first = NULL;
-}
-
-void nosi_jit_stats(StrBuf *out)
-{
-    pthread_mutex_lock(&jit.lock);
-    nosi_strbuf_printf(out, "JIT: %llu compiled, %llu refused, %.1f ms compiling\n",
-                       (unsigned long long)jit.n_compiled, (unsigned long long)jit.n_refused,
-                       (double)jit.compile_ns / 1e6);
-    nosi_strbuf_printf(out, "%-32s %-6s %6s %6s %5s %8s %10s\n", "function", "kind", "IR", "MIR",
-                       "inl", "ms", "exits");
-    VEC_EACH (Record *, it, &jit.records) {
-        Record *r = *it;
-        const char *name = r->link.f->cell->name;
-        for (uint32_t k = 0; k < r->codes.n; k++) {
-            const JitCode *c = r->codes.at[k];
-            uint64_t exits = 0;
-            for (uint32_t x = 0; x < c->exits.n; x++)
-                exits += c->exits.at[x]->hits;
-            nosi_strbuf_printf(out, "%-32s %-6s %6u %6u %5u %8.2f %10llu\n", name,
-                               c->is_void                ? "void"
-                               : c->is_poor              ? "poor"
-                               : c->osr_pc == IR_CALL_PC ? "call"
-                                                         : "loop",
-                               c->n_ir, c->n_mir, c->n_inlined, (double)c->compile_ns / 1e6,
-                               (unsigned long long)exits);
-            for (uint32_t x = 0; x < c->exits.n; x++) {
-                const ExitRecord *e = c->exits.at[x];
-                static const char *const kinds[] = {"guard", "room",    "other",
-                                                    "yield", "special", "call"};
-                if (e->hits > 100 && e->n_frames) {
-                    const ExitFrame *f = &e->frames[e->n_frames - 1];
-                    nosi_strbuf_printf(
-                        out, "    %10llu %-7s %s:%u %s\n", (unsigned long long)e->hits,
-                        kinds[e->kind], f->f->cell->name, nosi_func_line(f->f, f->pc),
-                        f->pc < f->f->n_code ? nosi_op_info[INSTR_OP(f->f->code[f->pc])].name : "");
-                }
-            }
-        }
-        if (r->refused)
-            nosi_strbuf_printf(out, "%-32s refused: %s\n", name, r->refused);
-    }
-    pthread_mutex_unlock(&jit.lock);
+    first = NULL;
 }

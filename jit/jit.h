@@ -16,7 +16,14 @@ typedef enum JitMode {
 void nosi_jit_begin(JitMode mode);
 void nosi_jit_end(void); // it has ended: after the last one nothing is compiled any more
 
-/* What was compiled, refused and left, as a table. */
-void nosi_jit_stats(StrBuf *out);
+/* From now on samples say where the workers' CPU time goes. */
+void nosi_jit_sample(void);
+
+/* What was compiled, refused and left: as a table, or as one JSON object. */
+void nosi_jit_stats(StrBuf *out, bool json);
+/* Whether and how the current version of a function is compiled: a line, and unless `brief` its
+ * rows of the table. */
+struct FuncCell;
+void nosi_jit_describe(struct FuncCell *cell, bool brief, StrBuf *out);
 
 #endif

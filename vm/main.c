@@ -195,7 +195,10 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
         cli->vm.jit = jit_mode(value);
         break;
     case OPT_JIT_STATS:
+        if (value && strcmp(value, "json") != 0)
+            usage_error("--jit-stats: nothing or `json`, not '%s'", value);
         cli->vm.jit_stats = true;
+        cli->vm.jit_stats_json = value != NULL;
         break;
     default:
         break;
@@ -237,11 +240,12 @@ static void parse_command_line(Cli *cli, int argc, char **argv)
             int id = find_option(arg, &value);
             if (id < 0)
                 usage_error("unknown option '%s'", arg);
-            if (option_info[id].arg && !value) {
+            const char *takes = option_info[id].arg;
+            if (takes && takes[0] != '[' && !value) {
                 if (i + 1 >= argc)
                     usage_error("option '%s' needs an argument", arg);
                 value = argv[++i];
-            } else if (!option_info[id].arg && value) {
+            } else if (!takes && value) {
                 usage_error("option '%s' takes no argument", arg);
             }
             apply_option(cli, (OptionId)id, value);
@@ -337,8 +341,11 @@ static int run_command(Cli *cli)
         return EXIT_WRONG_USAGE;
     }
     Vm *vm = nosi_vm_new(&cli->vm);
-    if (cli->command == CMD_REPL)
-        return nosi_repl(vm, cli->path, stdin, isatty(STDIN_FILENO));
+    if (cli->command == CMD_REPL) {
+        int status = nosi_repl(vm, cli->path, stdin, isatty(STDIN_FILENO));
+        nosi_run_report_jit(vm);
+        return status;
+    }
     return run_program(cli, vm);
 }
 

@@ -897,6 +897,39 @@ static void info_command(Repl *r, const char *text)
         printf(*text ? "Unknown name: %s\n" : "Usage: :info NAME%s\n", text);
 }
 
+/* Names that are not the user's begin with two underscores. */
+static bool is_own(const FuncCell *cell)
+{
+    const Func *f = atomic_load_explicit(&cell->current, memory_order_acquire);
+    return f && !f->is_library && !f->is_lambda && !f->hide_in_trace && cell->name &&
+           strncmp(cell->name, "__", 2) != 0;
+}
+
+static void jit_command(Repl *r, const char *text)
+{
+    StrBuf out = {0};
+    const Symbol *s = *text ? root_symbol(r, nosi_intern_cstr(text)) : NULL;
+    for (uint32_t i = 0; !*text && i < nosi_n_funcs(); i++)
+        if (is_own(nosi_func_by_id(i)))
+            nosi_run_jit_describe(nosi_func_by_id(i), true, &out);
+    for (; s; s = s->fallback)
+        for (uint32_t i = 0; i < s->funcs.n; i++)
+            if (s->funcs.at[i]->cell)
+                nosi_run_jit_describe(s->funcs.at[i]->cell, false, &out);
+    if (!out.n)
+        nosi_strbuf_printf(&out, *text ? "No function: %s\n" : "No functions yet%s\n", text);
+    fputs(nosi_strbuf_cstr(&out), stdout);
+    nosi_strbuf_free(&out);
+}
+
+static void jit_stats_command(void)
+{
+    StrBuf out = {0};
+    nosi_run_jit_stats(&out);
+    fputs(nosi_strbuf_cstr(&out), stdout);
+    nosi_strbuf_free(&out);
+}
+
 static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
 {
     return !strcmp(word, a) || !strcmp(word, b) || !strcmp(word, c);
@@ -920,6 +953,8 @@ static void command(Repl *r, const char *text)
              "empty line ends it.\n"
              "  :type EXPR   the type of an expression, which is not evaluated\n"
              "  :info NAME   type, documentation and source of a definition\n"
+             "  :jit [NAME]  whether and how functions are compiled to machine code\n"
+             "  :jit-stats   what the JIT compiled and where its code was left\n"
              "  :load FILE   the definitions of a file\n"
              "  :reload      the same file again\n"
              "  :help        this text\n"
@@ -934,6 +969,10 @@ static void command(Repl *r, const char *text)
         type_command(r, arg);
     else if (is_one_of(word, "info", "i", "view"))
         info_command(r, arg);
+    else if (!strcmp(word, "jit"))
+        jit_command(r, arg);
+    else if (!strcmp(word, "jit-stats"))
+        jit_stats_command();
     else
         printf("Unknown command: :%s. Type :help for available commands.\n", word);
 }

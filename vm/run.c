@@ -79,6 +79,8 @@ void nosi_run_init(Vm *vm)
 #if NOS_JIT
     // When a function is compiled depends on time: a replay that is not eager does without.
     nosi_jit_begin(replay && vm->options.jit == JIT_ON ? JIT_REPLAY : (JitMode)vm->options.jit);
+    if (vm->options.jit_stats)
+        nosi_jit_sample();
 #endif
 }
 
@@ -98,12 +100,32 @@ void nosi_run_report_jit(const Vm *vm)
 #if NOS_JIT
     if (vm->options.jit_stats) {
         StrBuf b = {0};
-        nosi_jit_stats(&b);
+        nosi_jit_stats(&b, vm->options.jit_stats_json);
         fputs(b.s, stderr);
         nosi_strbuf_free(&b);
     }
 #else
     (void)vm;
+#endif
+}
+
+void nosi_run_jit_stats(StrBuf *out)
+{
+#if NOS_JIT
+    nosi_jit_sample();
+    nosi_jit_stats(out, false);
+#else
+    nosi_strbuf_puts(out, "This build has no JIT.\n");
+#endif
+}
+
+void nosi_run_jit_describe(FuncCell *cell, bool brief, StrBuf *out)
+{
+#if NOS_JIT
+    nosi_jit_describe(cell, brief, out);
+#else
+    nosi_strbuf_printf(out, "%s: interpreted (this build has no JIT)\n", cell->name);
+    (void)brief;
 #endif
 }
 

@@ -22,5 +22,9 @@ void nosi_run_flush(void);
 extern _Atomic(int) nosi_output_errno;
 
 void nosi_run_report_jit(const Vm *vm); // to stderr, with --jit-stats
+/* Appends the statistics of the JIT; from the first time on samples are taken. */
+void nosi_run_jit_stats(StrBuf *out);
+/* Appends whether and how a function is compiled; brief: in one line. */
+void nosi_run_jit_describe(struct FuncCell *cell, bool brief, StrBuf *out);
 
 #endif

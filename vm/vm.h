@@ -20,6 +20,7 @@ typedef struct VmOptions {
     uint64_t max_processes;  // alive at a time; 0 = no limit
     unsigned jit;            // JitMode (jit/jit.h)
     bool jit_stats;          // print what the JIT did at the end
+    bool jit_stats_json;     // as JSON
     uint64_t seed;           // hashing and random numbers, when has_seed
     bool has_seed;
     uint64_t sched_seed; // one fixed interleaving and a logical clock; 0 = none

@@ -140,6 +140,8 @@ CASES = {
     "module beside the file": Is("with_use/main_file.nos", out="a!\n"),
     "null device": Is("/dev/null", status=1, err="Entry point 'main/' not found\n"),
     # ---- options
+    "form of statistics": usage("--jit-stats=xml", "hello.nos", err="--jit-stats: nothing or `json`, not 'xml'"),
+    "an optional argument is given with =": Is("--jit-stats", "hello.nos", out=HELLO),
     "version": Is("--version", has="nostos 0.", err=""),
     "version, short": Is("-v", has="nostos 0."),
     "help, short": Is("-h", has="Usage:", err=""),
@@ -576,6 +578,39 @@ def transcript(bench, path):
         diff = difflib.unified_diff(shown, out.splitlines(), "expected", "got", lineterm="", n=2)
         raise Failure("\n".join(diff) or f"not equal: {out!r}")
     expect("status", got_status, status)
+
+
+def test_jit_stats(bench):
+    loop = "main() = { var s = 0\n for i = 0 to 3000000 { s = s + i % 7 }\n s }\n"
+    (bench.dir / "jit_loop.nos").write_text(loop)
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return  # built without
+    _, out, err = bench.run("--jit=eager", "--jit-stats", "jit_loop.nos")
+    expect("result", out, "8999994\n")
+    for text in "JIT: ", " compiled, 0 refused", "KB of code", "main                             loop":
+        expect_in("table", text, err)
+    _, out, err = bench.run("--jit=eager", "--jit-stats=json", "jit_loop.nos")
+    expect("result", out, "8999994\n")
+    stats = json.loads(err)
+    expect("refusals", (stats["refused"], stats["refusals"]), (0, {}))
+    code = [c for c in stats["code"] if c["function"] == "main" and c["kind"] == "loop"]
+    expect("loops", [c["line"] for c in code], [2])
+    expect("bytes", sum(c["bytes"] for c in stats["code"]), stats["code_bytes"])
+
+
+def test_jit_perf_map(bench):
+    (bench.dir / "jit_map.nos").write_text("named(n: Int) = n + 1\nmain() = named(named(1))\n")
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NOS_JIT")}
+    p = subprocess.Popen([bench.nostos, "--jit=eager", "jit_map.nos"], cwd=bench.dir, stdout=subprocess.DEVNULL,
+                         env={**environment, "NOS_JIT_PERF_MAP": "1"})
+    expect("status", p.wait(LIMIT_S), 0)
+    path = pathlib.Path(f"/tmp/perf-{p.pid}.map")
+    lines = path.read_text().splitlines()
+    path.unlink()
+    if not any(re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ nos:named", line) for line in lines):
+        raise Failure(f"named is not in {lines}")
 
 
 def test_repl_with_a_file(bench):
