@@ -123,11 +123,16 @@ static const char *name_of(const Func *f)
     return f->cell->name ? f->cell->name : "?";
 }
 
+static uint64_t hits_of(const ExitRecord *e)
+{
+    return __atomic_load_n(&e->hits, __ATOMIC_RELAXED); // workers count meanwhile
+}
+
 static uint64_t exits_of(const JitCode *c)
 {
     uint64_t n = 0;
     for (uint32_t x = 0; x < c->exits.n; x++)
-        n += __atomic_load_n(&c->exits.at[x]->hits, __ATOMIC_RELAXED);
+        n += hits_of(c->exits.at[x]);
     return n;
 }
 
@@ -139,8 +144,7 @@ static bool is_loop(const JitCode *c)
 /* Its innermost frame: where it was left, or NULL when that is not worth telling. */
 static const ExitFrame *shown_place(const ExitRecord *e)
 {
-    bool often = __atomic_load_n(&e->hits, __ATOMIC_RELAXED) > SHOWN_HITS;
-    return often && e->n_frames ? &e->frames[e->n_frames - 1] : NULL;
+    return hits_of(e) > SHOWN_HITS && e->n_frames ? &e->frames[e->n_frames - 1] : NULL;
 }
 
 static const char *op_name(const ExitFrame *f)
@@ -184,7 +188,7 @@ static void table_code(StrBuf *out, const JitCode *c)
         const ExitRecord *e = c->exits.at[x];
         const ExitFrame *f = shown_place(e);
         if (f)
-            nosi_strbuf_printf(out, "    %10" PRIu64 " %-7s %s:%u %s\n", e->hits,
+            nosi_strbuf_printf(out, "    %10" PRIu64 " %-7s %s:%u %s\n", hits_of(e),
                                kind_names[e->kind], name_of(f->f), nosi_func_line(f->f, f->pc),
                                op_name(f));
     }
@@ -265,7 +269,7 @@ static void json_code(StrBuf *out, const JitCode *c)
         if (!f)
             continue;
         nosi_strbuf_printf(out, "%s{\"hits\":%" PRIu64 ",\"kind\":\"%s\",\"function\":", comma,
-                           e->hits, kind_names[e->kind]);
+                           hits_of(e), kind_names[e->kind]);
         json_string(out, name_of(f->f));
         nosi_strbuf_printf(out, ",\"line\":%u,\"op\":\"%s\"}", nosi_func_line(f->f, f->pc),
                            op_name(f));

@@ -46,7 +46,7 @@ TEST(leaving_runs_the_hook)
 }
 
 /* Readers use what they find; the writer overwrites what was taken away, once nobody uses it. */
-enum { READERS = 3, ROUNDS = 3000, GOOD = 1, BAD = 2 };
+enum { READERS = 3, ROUNDS = 500, GOOD = 1, BAD = 2 };
 static _Atomic(int *) shared;
 static _Atomic(bool) stop;
 static _Atomic(int) n_bad, n_joined;
