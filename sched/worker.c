@@ -496,8 +496,10 @@ static NOS_NOINLINE void retire(Worker *w)
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
             nosi_sched_poller->poll(w->loop, -1);
-            hand_on(w);
             pthread_mutex_lock(&s->idle_mutex);
+            // Under the mutex: on its way from queue to queue nobody sees a process, and a sleeper
+            // that looks for a deadlock must not miss it.
+            hand_on(w);
             w->asleep = false;
         } else {
             pthread_cond_wait(&s->retired_cond, &s->idle_mutex);

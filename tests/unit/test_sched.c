@@ -351,6 +351,49 @@ TEST(deadlock_is_reported)
     }
 }
 
+static FuncCell *short_main(void)
+{
+    Asm a = asm_begin("main", 0, 4);
+    ASM(a, LOADI, 2, 7, 0);
+    ASM(a, RET, 2, 0, 0);
+    return asm_end(&a);
+}
+
+typedef struct Caller {
+    Sched *s;
+    FuncCell *f;
+    uint64_t rng;
+    int n;
+} Caller;
+
+static void *call_often(void *arg)
+{
+    Caller *c = arg;
+    for (int i = 0; i < c->n; i++) {
+        CHECK_EQ(int_outcome(nosi_sched_call(c->s, c->f)), 7);
+        // Workers spin for 50 us before they sleep.
+        uint64_t until = nosi_clock_ns() + nosi_rng_next(&c->rng) % 100000;
+        while (nosi_clock_ns() < until)
+            spin_pause();
+    }
+    return NULL;
+}
+
+// Calls that come just when all workers fall asleep, and find nothing to do until then.
+TEST(short_calls_are_no_deadlock)
+{
+    FuncCell *f = short_main();
+    for (uint32_t w = 1; w <= 3; w += 2) {
+        Sched *s = sched(w);
+        pthread_t other;
+        Caller a = {s, f, 1, 20000 / SLOW}, b = {s, f, 2, 20000 / SLOW};
+        pthread_create(&other, NULL, call_often, &b);
+        call_often(&a);
+        pthread_join(other, NULL);
+        nosi_sched_free(s);
+    }
+}
+
 /* ---- kill
  * ----------------------------------------------------------------------------------------------------
  */
