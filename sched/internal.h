@@ -42,9 +42,9 @@ struct Worker {
     uint32_t tick;          // slices run
     uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
-    uint64_t trimmed_serial; // next_serial when it last gave memory back
-    bool searching;          // counted in Sched.n_searching
-    void *loop;              // of the poller; fixed once the worker runs, or NULL
+    uint64_t trimmed; // how many processes had ended when it last gave memory back
+    bool searching;   // counted in Sched.n_searching
+    void *loop;       // of the poller; fixed once the worker runs, or NULL
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
@@ -53,6 +53,7 @@ struct Worker {
     bool rung;   // told to get up
     bool retired;
     /* any thread */
+    _Atomic(uint64_t) n_ended; // processes that ended here; written by its own thread
     Deque q;
     _Alignas(64) Timers timers;
 };
@@ -175,7 +176,9 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent);
 void nosi_proc_start_call(Proc *p, Func *f); // first frame of a function without parameters
 void nosi_proc_free(Proc *p);
 void nosi_spares_free(Proc *list);
-void nosi_proc_exit(Proc *p); // p->exit_kind is set; takes p
+void nosi_stash_free(Sched *s);   // the batches that no worker has
+void nosi_spares_trim(Worker *w); // frees what it keeps, and the stash. Own thread
+void nosi_proc_exit(Proc *p);     // p->exit_kind is set; takes p
 
 /* link.c */
 void nosi_links_exit(

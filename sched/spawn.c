@@ -66,12 +66,17 @@ static Func boot_func = {
 
 /* Freed processes are kept for the next spawns. A worker that only frees hands them on in batches
  * (linked through pid_next, the batches through `call`) to the one that only spawns. */
+static Proc *batch_next(const Proc *batch)
+{
+    return (Proc *)(void *)batch->call;
+}
+
 static Proc *take_spare(Sched *s, Worker *w)
 {
     if (!w->spare && atomic_load_explicit(&s->n_stash, memory_order_relaxed)) {
         spin_lock(&s->stash_lock);
         if ((w->spare = s->stash)) {
-            s->stash = (Proc *)(void *)w->spare->call;
+            s->stash = batch_next(w->spare);
             atomic_fetch_sub_explicit(&s->n_stash, 1, memory_order_relaxed);
             w->n_spare = BATCH;
         }
@@ -116,6 +121,27 @@ void nosi_spares_free(Proc *p)
         nosi_free(p->stack);
         nosi_free(p);
     }
+}
+
+void nosi_stash_free(Sched *s)
+{
+    spin_lock(&s->stash_lock);
+    Proc *batches = s->stash;
+    s->stash = NULL;
+    atomic_store_explicit(&s->n_stash, 0, memory_order_relaxed);
+    spin_unlock(&s->stash_lock);
+    for (Proc *next; batches; batches = next) {
+        next = batch_next(batches);
+        nosi_spares_free(batches);
+    }
+}
+
+void nosi_spares_trim(Worker *w)
+{
+    nosi_stash_free(w->sched);
+    nosi_spares_free(w->spare);
+    w->spare = NULL;
+    w->n_spare = 0;
 }
 
 Proc *nosi_proc_new(Sched *s, uint64_t parent)

@@ -383,15 +383,35 @@ static void set_searching(Worker *w, bool on)
         atomic_fetch_sub_explicit(&w->sched->n_searching, 1, memory_order_relaxed);
 }
 
-/* There is time now: after many processes, which may have ended, memory goes back. */
-static void trim(Worker *w)
+/* How many processes have ended. */
+static uint64_t count_ended(Sched *s)
+{
+    uint64_t sum = 0;
+    uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        Worker *w = worker_at(s, i);
+        // Relaxed: a statistic. What a worker misses here it sees when it next goes to sleep.
+        sum += w ? atomic_load_explicit(&w->n_ended, memory_order_relaxed) : 0;
+    }
+    return sum;
+}
+
+static bool may_trim(const Worker *w)
 {
     enum { MANY = 20000 };
-    uint64_t serial = atomic_load_explicit(&w->sched->next_serial, memory_order_relaxed);
-    if (serial - w->trimmed_serial < MANY)
+    return count_ended(w->sched) - w->trimmed >= MANY;
+}
+
+/* There is time now: after many processes have ended memory goes back. What a worker allocated only
+ * itself can give back, whoever freed it, so those that sleep already are told to look as well. */
+static void trim(Worker *w)
+{
+    if (!may_trim(w))
         return;
-    w->trimmed_serial = serial;
+    w->trimmed = count_ended(w->sched);
+    nosi_spares_trim(w);
     nosi_alloc_trim();
+    nosi_idle_recheck(w->sched);
 }
 
 /* Sleeps until there may be work. Returns as a searching worker. */
@@ -413,7 +433,7 @@ static void sleep_worker(Worker *w)
             w->searching = true;
             break;
         }
-        if (any_work(s))
+        if (any_work(s) || may_trim(w))
             break;
         uint64_t deadline = nosi_timers_next(s);
         // Relaxed: after the last call ended the program is over, and time must not go on for it.
@@ -491,6 +511,12 @@ static NOS_NOINLINE void retire(Worker *w)
             wake_sleeper_locked(s); // perhaps we were the one that was told to look
         if (is_deadlock(s))
             deadlock(s);
+        if (may_trim(w)) {
+            pthread_mutex_unlock(&s->idle_mutex);
+            trim(w);
+            pthread_mutex_lock(&s->idle_mutex);
+            continue;
+        }
         if (w->loop) {
             w->asleep = true;
             w->rung = false;
@@ -754,6 +780,9 @@ again:;
         break;
     case RUN_EXITED:
         nosi_proc_exit(p);
+        atomic_store_explicit(&w->n_ended,
+                              atomic_load_explicit(&w->n_ended, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
         break;
     }
     if (w->tick % TIMER_TICKS == 0) {
@@ -1059,10 +1088,7 @@ void nosi_sched_free(Sched *s)
         nosi_deque_free(&w->q);
         nosi_free(w);
     }
-    for (Proc *batch = s->stash, *next; batch; batch = next) {
-        next = (Proc *)(void *)batch->call;
-        nosi_spares_free(batch);
-    }
+    nosi_stash_free(s);
     nosi_free(s->inject.ring);
     nosi_pid_free(s);
     nosi_free(s->first_crash);

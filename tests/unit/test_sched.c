@@ -394,6 +394,38 @@ TEST(short_calls_are_no_deadlock)
     }
 }
 
+/* ---- memory
+ * --------------------------------------------------------------------------------------------------
+ */
+
+// What a burst of processes took goes back when they have ended and nothing else is to do, although
+// nothing is spawned any more. If it stays, this test hangs, which the time limit reports.
+TEST(memory_goes_back_after_a_burst)
+{
+#if NOS_MIMALLOC
+    enum { N = 200000 };
+    for (uint32_t w = 1; w <= 2; w++) {
+        Sched *s = sched(w);
+        CHECK_EQ(int_outcome(nosi_sched_call(s, fan_in(100))), 100);
+        uint64_t before = nosi_resident_kb();
+        Asm a = asm_begin("main", 0, 10);
+        FuncCell *child = waiting_child();
+        uint32_t out, top = asm_loop(&a, 0, N, &out);
+        asm_spawn(&a, 2, child);
+        asm_loop_end(&a, 0, top, out);
+        ASM(a, RET, 0, 0, 0);
+        CHECK_EQ(int_outcome(nosi_sched_call(s, asm_end(&a))), N);
+        uint64_t busy = nosi_resident_kb();
+        CHECK(busy > before + N / 4);
+        for (uint64_t serial = 1; nosi_sched_stats(s).active; serial++)
+            nosi_signal(s, serial % (N + 1000), SIGNAL_KILL);
+        while (nosi_resident_kb() > before + (busy - before) / 2)
+            usleep(1000);
+        nosi_sched_free(s);
+    }
+#endif
+}
+
 /* ---- kill
  * ----------------------------------------------------------------------------------------------------
  */
