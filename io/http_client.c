@@ -19,6 +19,7 @@
 #include "io/http_proto.h"
 #include "io/http_values.h"
 #include "io/io.h"
+#include "io/late.h"
 #include "vm/data/bytes.h"
 #include "vm/data/json.h"
 #include "vm/data/list.h"
@@ -489,6 +490,11 @@ static void init_curl(void)
 
 bool nosi_http_client_async_dns(void)
 {
+    char *why = nosi_late_load(LATE_CURL);
+    if (why) {
+        nosi_free(why);
+        return false;
+    }
     return curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS;
 }
 
@@ -775,6 +781,12 @@ static bool take_arguments(Proc *p, ClientOp *o, Value *args)
 
 Value nosi_http_request(Proc *p, Value *args)
 {
+    char *why = nosi_late_load(LATE_CURL);
+    if (why) {
+        nosi_io_throw(p, IO_ERR_HTTP, why);
+        nosi_free(why);
+        return VALUE_THROWN;
+    }
     ClientOp *o = nosi_calloc(1, sizeof *o);
     o->op.finish = finish_request;
     o->op.cancel = cancel_request;

@@ -214,6 +214,9 @@ void nosi_pg_pool_lost(PgPool *pool);
 
 /* ---- natives -------------------------------------------------------------------------------- */
 
+/* Loads libpq (io/late.h): before a connection or a pool is made, without which nothing else of it
+ * is called. False: raised. */
+bool nosi_pg_library(Proc *p, const char *kind);
 /* Raises (kind, text); text may be malformed UTF-8. */
 Value nosi_pg_throw(Proc *p, const char *kind, const char *text);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/late.h"
 #include "io/payload.h"
 #include "io/pg.h"
 #include "io/tcp.h"
@@ -302,12 +303,24 @@ Value nosi_pg_throw(Proc *p, const char *kind, const char *text)
     return nosi_throw(p, nosi_tuple_nogc(h, (Value[]){name, message}, 2));
 }
 
+bool nosi_pg_library(Proc *p, const char *kind)
+{
+    char *why = nosi_late_load(LATE_PQ);
+    if (!why)
+        return true;
+    nosi_pg_throw(p, kind, why);
+    nosi_free(why);
+    return false;
+}
+
 /* ---- connecting ----------------------------------------------------------------------------- */
 
 /* Milliseconds a connection string allows for connecting, -1: any; -2 after raising. */
 static int64_t connect_limit(Proc *p, const char *conninfo, const char *kind)
 {
     char *err = NULL;
+    if (!nosi_pg_library(p, kind))
+        return -2;
     PQconninfoOption *options = PQconninfoParse(conninfo, &err);
     const char *s = getenv("PGCONNECT_TIMEOUT");
     bool plain = !strchr(conninfo, '=') && !strstr(conninfo, "://"); // the name of a database

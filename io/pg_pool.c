@@ -233,6 +233,8 @@ Value nosi_pg_pool_open(Proc *p, Value *args)
     if (max < 1 || max > 100000)
         return nosi_throw_kind(p, "connection_error",
                                "a pool has from 1 to 100000 connections, not %lld", (long long)max);
+    if (!nosi_pg_library(p, "connection_error"))
+        return VALUE_THROWN;
     char *s = nosi_cstr_arg(p, args[0], "connection string");
     if (!s)
         return VALUE_THROWN;

@@ -6,6 +6,7 @@
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
+#include "io/late.h"
 #include "vm/util/alloc.h"
 
 struct TlsContext {
@@ -43,8 +44,9 @@ static char *last_error(const char *what, const char *file)
 
 TlsContext *nosi_tls_server(const char *certificate, const char *key, char **why)
 {
+    if ((*why = nosi_late_load(LATE_TLS)))
+        return NULL;
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-    *why = NULL;
     if (!ctx) {
         *why = last_error("cannot set up", "TLS");
         return NULL;
@@ -80,8 +82,9 @@ void nosi_tls_context_free(TlsContext *c)
 TlsContext *nosi_tls_client(const char *ca_file, char **why)
 {
     static const unsigned char protocols[] = "\x08http/1.1";
+    if ((*why = nosi_late_load(LATE_TLS)))
+        return NULL;
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    *why = NULL;
     if (!ctx) {
         *why = last_error("cannot set up", "TLS");
         return NULL;

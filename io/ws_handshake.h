@@ -20,7 +20,8 @@ bool nosi_ws_url(const char *s, size_t n, WsUrl *out); // false: malformed, noth
 void nosi_ws_url_free(WsUrl *u);
 
 bool nosi_ws_key_ok(const char *s, size_t n); // 16 bytes in base64
-void nosi_ws_new_key(char key[WS_KEY + 1]);   // random
+// Of OpenSSL (io/late.h), as nosi_ws_response and nosi_ws_check_response:
+void nosi_ws_new_key(char key[WS_KEY + 1]); // random
 void nosi_ws_accept_of(const char *key, size_t n, char accept[WS_ACCEPT + 1]);
 
 /* The request; `headers` are further lines, each with its end, or "". */

@@ -8,6 +8,7 @@
 #include "io/dns.h"
 #include "io/http_fields.h"
 #include "io/http_values.h"
+#include "io/late.h"
 #include "io/ws_internal.h"
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
@@ -112,6 +113,14 @@ Value nosi_ws_accept(Proc *p, Value *args)
     Exchange *x = nosi_http_find(value_is_int(args[0]) ? value_int(args[0]) : -1);
     if (!x)
         return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
+    char *why = nosi_late_load(LATE_TLS);
+    if (why) {
+        nosi_http_lose(x, 503);
+        nosi_http_release(x);
+        nosi_io_throw(p, IO_ERR_WS_CONNECT, why);
+        nosi_free(why);
+        return VALUE_THROWN;
+    }
     int status = x->head.websocket ? check_request(x, &key, &n) : -1;
     if (status) {
         if (status > 0)
@@ -476,6 +485,12 @@ Value nosi_ws_connect(Proc *p, Value *args)
         ok = false;
     }
     nosi_free(url);
+    char *why = ok ? nosi_late_load(LATE_TLS) : NULL;
+    if (why) {
+        nosi_io_throw(p, IO_ERR_WS_CONNECT, why);
+        nosi_free(why);
+        ok = false;
+    }
     if (!ok) {
         destroy_connect(&o->op);
         return VALUE_THROWN;

@@ -1,6 +1,7 @@
 /* The opening of a WebSocket as text (io/ws_handshake.h): addresses, keys, both heads. */
 #include <string.h>
 
+#include "io/late.h"
 #include "io/ws_handshake.h"
 #include "test.h"
 
@@ -62,6 +63,7 @@ TEST(malformed_addresses)
 TEST(accept_proves_the_key)
 {
     char accept[WS_ACCEPT + 1];
+    CHECK(!nosi_late_load(LATE_TLS));
     nosi_ws_accept_of("dGhlIHNhbXBsZSBub25jZQ==", WS_KEY, accept);
     CHECK(strcmp(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") == 0);
 }
@@ -69,6 +71,7 @@ TEST(accept_proves_the_key)
 TEST(keys)
 {
     char a[WS_KEY + 1], b[WS_KEY + 1];
+    CHECK(!nosi_late_load(LATE_TLS));
     nosi_ws_new_key(a);
     nosi_ws_new_key(b);
     CHECK(nosi_ws_key_ok(a, strlen(a)));
@@ -100,6 +103,7 @@ TEST(request_names_the_host)
 static const char *check(const char *head, bool asked)
 {
     static char space[64];
+    CHECK(!nosi_late_load(LATE_TLS));
     return nosi_ws_check_response(head, strlen(head), "dGhlIHNhbXBsZSBub25jZQ==", asked, space);
 }
 
@@ -109,6 +113,7 @@ static const char *check(const char *head, bool asked)
 TEST(our_answer_suits_us)
 {
     StrBuf b = {0};
+    CHECK(!nosi_late_load(LATE_TLS));
     nosi_ws_response("dGhlIHNhbXBsZSBub25jZQ==", WS_KEY, "Set-Cookie: a=b\r\n", &b);
     CHECK(check(b.s, false) == NULL);
     nosi_strbuf_free(&b);
