@@ -3,7 +3,6 @@
  * Every value has a MIR register of its own. Values that a collection may move and that are live
  * across calls have a slot of the shadow stack too: stored where they are made, loaded again behind
  * each call. Places that leave jump to stubs behind the function. */
-#include <math.h>
 #include <mir-gen.h>
 #include <mir.h>
 #include <stdio.h>
@@ -931,10 +930,8 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit2(e, MIR_DNEG, out, val(e, i->a));
         return;
     case IR_FSQRT: {
-        MIR_op_t ops[1] = {val(e, i->a)};
-        MIR_type_t d = MIR_T_D;
-        MIR_reg_t to = reg_of(e, r);
-        call(e, C_FUNCTION(sqrt), 1, &d, &to, 1, ops, &d);
+        MIR_op_t ops[] = {op_int(e, MIR_SQRT), out, val(e, i->a)};
+        emit_n(e, MIR_UNSPEC, 3, ops);
         return;
     }
     case IR_I2F:

@@ -110,6 +110,9 @@ MirCtx *nosi_mirctx_open(unsigned opt_level)
     MIR_set_error_func(m->mir, on_mir_error);
     MIR_gen_init(m->mir);
     MIR_gen_set_optimize_level(m->mir, opt_level);
+    MIR_type_t d = MIR_T_D;
+    MIR_var_t x = {.type = MIR_T_D, .name = "x"};
+    _MIR_register_unspec_insn(m->mir, MIR_SQRT, "sqrtsd", 1, &d, 1, false, &x);
     current = NULL;
     return m;
 }

@@ -31,6 +31,9 @@ void nosi_code_free(CodePages *pages); // unmaps
 struct MIR_context;
 typedef struct MirCtx MirCtx;
 
+/* UNSPEC instruction: (to, x) the square root of a double. CMakeLists.txt gives MIR its pattern. */
+enum { MIR_SQRT = 1 };
+
 /* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
 typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);
 
