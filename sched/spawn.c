@@ -175,6 +175,8 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     atomic_init(&p->signals, 0);
     // Relaxed: only uniqueness matters.
     p->serial = atomic_fetch_add_explicit(&s->next_serial, 1, memory_order_relaxed);
+    if (NOS_UNLIKELY(p->serial == MANY_PROCESSES))
+        nosi_alloc_give_back();
     return p;
 }
 

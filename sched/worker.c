@@ -398,8 +398,7 @@ static uint64_t count_ended(Sched *s)
 
 static bool may_trim(const Worker *w)
 {
-    enum { MANY = 20000 };
-    return count_ended(w->sched) - w->trimmed >= MANY;
+    return count_ended(w->sched) - w->trimmed >= MANY_PROCESSES;
 }
 
 /* There is time now: after many processes have ended memory goes back. What a worker allocated only

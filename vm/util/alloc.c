@@ -23,20 +23,6 @@
 #define RAW_ALIGNED(align, bytes) aligned_alloc(align, ((bytes) + (align)-1) & ~((size_t)(align)-1))
 #endif
 
-#if NOS_MIMALLOC
-/* mimalloc keeps free pages for some milliseconds before it gives them back, but looks at the time
- * only when something else is freed: after a burst most would stay. The environment can still say
- * otherwise. */
-__attribute__((constructor)) static void give_back_at_once(void)
-{
-#if MI_MALLOC_VERSION < 210
-    mi_option_set_default(mi_option_decommit_delay, 0);
-#else
-    mi_option_set_default(mi_option_purge_delay, 0);
-#endif
-}
-#endif
-
 void nosi_assert_failed(const char *file, int line, const char *expr)
 {
     fflush(stdout);
@@ -109,6 +95,19 @@ char *nosi_strdup(const char *s)
 {
     size_t n = strlen(s) + 1;
     return memcpy(nosi_alloc(n), s, n);
+}
+
+void nosi_alloc_give_back(void)
+{
+#if NOS_MIMALLOC
+    // mimalloc looks at the time only when something else is freed: after a burst most would stay.
+    // The environment can still say otherwise.
+#if MI_MALLOC_VERSION < 210
+    mi_option_set_default(mi_option_decommit_delay, 0);
+#else
+    mi_option_set_default(mi_option_purge_delay, 0);
+#endif
+#endif
 }
 
 void nosi_alloc_trim(void)
