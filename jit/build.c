@@ -72,7 +72,35 @@ Ref nosi_b_add(Build *b, IrIns ins)
 {
     if (nosi_ir_info[ins.op].flags & IRF_PURE)
         return add_pure(b, ins);
+    if (nosi_ir_info[ins.op].flags & IRF_CALL)
+        b->known.n = 0;
     return add_to(b, b->block, ins);
+}
+
+/* What is known is true in the blocks that its block dominates: blocks are built in the order in
+ * which they run, so a write on the way there has been met, and joins forget everything. */
+Ref nosi_b_load(Build *b, IrType t, Ref x, uint32_t index, uint32_t alias)
+{
+    VEC_EACH (const Known, k, &b->known)
+        if (k->object == x && k->index == index && k->alias == alias && INS(k->value)->type == t &&
+            nosi_b_dominates(b, k->block, b->block))
+            return k->value;
+    Ref v = nosi_b_add(
+        b, (IrIns){.op = IR_LOAD, .type = (uint8_t)t, .a = x, .imm = index, .args = alias});
+    vec_push(&b->known, ((Known){x, v, b->block, alias, index}));
+    return v;
+}
+
+void nosi_b_store(Build *b, IrIns ins, uint32_t alias)
+{
+    uint32_t n = 0;
+    VEC_EACH (const Known, k, &b->known)
+        if (k->alias != alias || k->index != ins.imm)
+            b->known.at[n++] = *k;
+    b->known.n = n;
+    ins.args = alias;
+    nosi_b_add(b, ins);
+    vec_push(&b->known, ((Known){ins.a, ins.b, b->block, alias, ins.imm}));
 }
 
 Ref nosi_b_const_of(Build *b, IrType type, int64_t bits, int64_t boxed)
@@ -393,7 +421,8 @@ static IrType phi_type(Build *b, const Body *body, uint32_t pc, uint32_t reg, co
 {
     if (b->all_any || is_demoted(b, phi_key(body, pc, reg)))
         return TY_ANY;
-    IrType st = reg < body->f->n_regs ? nosi_b_static_type(body->f, reg) : TY_ANY;
+    // The value that an inlined function returns (at pc n_code) is no register's.
+    IrType st = pc < body->f->n_code ? nosi_b_static_type(body->f, reg) : TY_ANY;
     IrType first = (IrType)INS(e[0].regs[reg])->type;
     bool all = true, unboxed = true;
     for (uint32_t k = 0; k < n; k++) {
@@ -457,6 +486,7 @@ uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edge
         back_to(b, here, end);
     }
     uint32_t block = nosi_b_new_block(b, dom);
+    b->known.n = 0;
     IrBlock *x = &b->ir->blocks.at[block];
     x->is_header = is_header;
     for (uint32_t k = 0; k < n_edges; k++) {
@@ -560,6 +590,7 @@ static void start_round(Build *b, const IrRequest *q)
     b->buckets.n = 0;
     b->chain.at.n = b->chain.next.n = 0;
     b->facts.n = 0;
+    b->known.n = 0;
     b->back.n = 0;
     nosi_b_enter_block(b, nosi_b_new_block(b, 0));
 }
@@ -721,6 +752,7 @@ Ir *nosi_ir_build(const IrRequest *q)
     vec_free(&b->chain.at);
     vec_free(&b->chain.next);
     vec_free(&b->facts);
+    vec_free(&b->known);
     vec_free(&b->demoted);
     vec_free(&b->back);
     nosi_arena_free(&b->arena);

@@ -9,10 +9,11 @@
 #include "vm/value/object.h"
 
 enum {
-    MAX_INLINE_CODE = 40, // instructions of a function that is inlined
-    MAX_INLINE_DEPTH = 8, // functions inlined in each other
-    MAX_RECURSION = 3,    // copies of a recursive function in itself, the outermost included
-    MAX_IR = 6000,        // instructions: no more inlining beyond a sixth of it
+    MAX_INLINE_CODE = 64,    // instructions of a function that is inlined
+    MAX_RECURSIVE_CODE = 20, // of one that is inlined in itself
+    MAX_INLINE_DEPTH = 8,    // functions inlined in each other
+    MAX_RECURSION = 3,       // copies of a recursive function in itself, the outermost included
+    MAX_IR = 6000,           // instructions: no more inlining beyond a sixth of it
     MAX_ROUNDS = 12,
 };
 
@@ -50,6 +51,12 @@ typedef struct Fact { // in `block` and what it dominates, a is an object with (
     uint64_t is, mask;
 } Fact;
 
+typedef struct Known { // what a word of an object in memory holds, until something may write it
+    Ref object, value;
+    uint32_t block, alias;
+    int64_t index;
+} Known;
+
 typedef struct BackEdge { // an operand that a phi gets when its loop is closed
     Ref phi, value;
 } BackEdge;
@@ -67,6 +74,7 @@ typedef struct Build {
         VEC(uint32_t) next;
     } chain;
     VEC(Fact) facts;
+    VEC(Known) known;
     VEC(uint64_t) demoted; // phis that must be ANY: body << 40 | pc << 16 | reg
     VEC(BackEdge) back;
     bool again;   // a guess was wrong
@@ -88,6 +96,11 @@ NOS_INLINE bool b_is_const(const Build *b, Ref r)
 {
     return INS(r)->op == IR_CONST;
 }
+
+/* Word `index` of object x; only writes with the same `alias` and index can change it. */
+Ref nosi_b_load(Build *b, IrType t, Ref x, uint32_t index, uint32_t alias);
+/* STORE or WRITE (ins.a, .b, .imm). */
+void nosi_b_store(Build *b, IrIns ins, uint32_t alias);
 
 uint32_t nosi_b_before(Build *b, Body *body);               // state before the current instruction
 uint32_t nosi_b_after(Build *b, Body *body, uint32_t dist); // behind it

@@ -75,7 +75,7 @@ static bool may_inline(const Build *b, const Body *body, const Func *f)
     }
     if (depth > MAX_INLINE_DEPTH)
         return false;
-    return copies == 0 || (copies < MAX_RECURSION && f->n_code <= MAX_INLINE_CODE / 2);
+    return copies == 0 || (copies < MAX_RECURSION && f->n_code <= MAX_RECURSIVE_CODE);
 }
 
 /* The result, or 0: it does not return here (the block is closed). */

@@ -8,6 +8,8 @@
 #include "vm/bytecode/builtin.h"
 #include "vm/interp/rtcall.h"
 
+enum { CELL_ALIAS = UINT32_MAX }; // of the content of a cell; that of a record: its shape
+
 static Ref reg(const Body *body, uint32_t r)
 {
     return body->cur[r];
@@ -355,7 +357,7 @@ static Ref field_of(Build *b, Ref x, const Shape *s, uint32_t index)
     if (t == TY_NONE)
         return 0;
     if (s->header >> 3 & OBJ_MUTABLE)
-        return nosi_b_add(b, (IrIns){.op = IR_LOAD, .type = (uint8_t)t, .a = x, .imm = index});
+        return nosi_b_load(b, t, x, index, s->id);
     if (o.op == IR_OBJECT && !o.n_sub)
         return b->ir->args.at[o.args + index];
     return nosi_b_add(b, (IrIns){.op = IR_WORD, .type = (uint8_t)t, .a = x, .imm = index});
@@ -424,10 +426,11 @@ static void set_field(Build *b, Body *body, Instr i)
     if (!v)
         return;
     if (t == TY_ANY)
-        nosi_b_add(b,
-                   (IrIns){.op = IR_WRITE, .a = x, .b = v, .imm = index, .imm2 = 8 - TAG_OBJECT});
+        nosi_b_store(b,
+                     (IrIns){.op = IR_WRITE, .a = x, .b = v, .imm = index, .imm2 = 8 - TAG_OBJECT},
+                     s->id);
     else
-        nosi_b_add(b, (IrIns){.op = IR_STORE, .a = x, .b = v, .imm = index});
+        nosi_b_store(b, (IrIns){.op = IR_STORE, .a = x, .b = v, .imm = index}, s->id);
 }
 
 static void make_object(Build *b, Body *body, uint32_t dst, uint64_t header, const Ref *words,
@@ -992,15 +995,14 @@ static bool instruction(Build *b, Body *body, Instr i)
         make_object(b, body, a, OBJ_HEADER(OBJ_CELL, 0, 1), &x, 1);
         return true;
     case OP_CELLGET:
-        nosi_b_set(
-            b, body, a,
-            nosi_b_add(b, (IrIns){.op = IR_LOAD, .type = TY_ANY, .a = any(b, body, rb), .imm = 0}));
+        nosi_b_set(b, body, a, nosi_b_load(b, TY_ANY, any(b, body, rb), 0, CELL_ALIAS));
         return true;
     case OP_CELLSET:
         y = any(b, body, rb);
-        nosi_b_add(
-            b, (IrIns){
-                   .op = IR_WRITE, .a = any(b, body, a), .b = y, .imm = 0, .imm2 = 8 - TAG_OBJECT});
+        nosi_b_store(
+            b,
+            (IrIns){.op = IR_WRITE, .a = any(b, body, a), .b = y, .imm = 0, .imm2 = 8 - TAG_OBJECT},
+            CELL_ALIAS);
         return true;
     case OP_TOPGET: {
         // A value that is shared never changes once it is there.

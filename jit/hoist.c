@@ -84,9 +84,26 @@ static bool is_guarded(const Loop *l, Ref x)
     return false;
 }
 
+/* May the loop change the word that i loads? */
+static bool written(const Loop *l, const IrIns *i)
+{
+    for (uint32_t b = l->header; b < l->ir->blocks.n; b++) {
+        const IrBlock *x = &l->ir->blocks.at[b];
+        for (uint32_t k = 0; l->in[b] && k < x->ins.n; k++) {
+            const IrIns *w = ir_ins(l->ir, x->ins.at[k]);
+            if (nosi_ir_info[w->op].flags & IRF_CALL || ((w->op == IR_STORE || w->op == IR_WRITE) &&
+                                                         w->imm == i->imm && w->args == i->args))
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool may_move(const Loop *l, const IrIns *i)
 {
     unsigned flags = nosi_ir_info[i->op].flags;
+    if (i->op == IR_LOAD)
+        return outside(l, i->a) && is_guarded(l, i->a) && !written(l, i);
     if (!(flags & IRF_PURE) || i->op == IR_CONST || !outside(l, i->a) || !outside(l, i->b) ||
         !outside(l, i->c))
         return false;

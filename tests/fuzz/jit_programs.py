@@ -27,6 +27,22 @@ depth_of(v: V) -> Int = match v {
     C(w, k) -> k % 5 + depth_of(w)
     D(x, b) -> if b && x > 0.5 then 7 else 8
 }
+var type Q = { x: Float, y: Float, k: Int, v: V }
+pair_of(n: Int, x: Float) -> (Int, Float) = if n % 3 == 0 then (n + 1, x * 2.0) else (n, x)
+half(n: Int) -> Option[Int] = if n % 2 == 0 then Some(n / 2) else None
+both(p: (Int, Float), n: Int) -> ((Int, Float), Int, Bool) = (p, n * 2, n > 7)
+twice(f: (Int) -> Int, n: Int) -> Int = f(f(n))
+pull(b: Q, qs: List[Q], d: Float) -> () = match qs {
+    [] -> ()
+    [q | rest] -> {
+        dx = b.x - q.x
+        b.x = b.x - dx * d
+        q.x = q.x + dx * d
+        q.k = q.k + b.k % 7
+        b.y = sqrt(b.x * b.x + q.y * q.y)
+        pull(b, rest, d)
+    }
+}
 guarded(f: () -> String) -> String = try { f() } catch { e -> "caught " ++ show(e) }
 """
 TYPES = ["Int", "Float", "Bool", "List[Int]", "P", "V", "(Int, Float)"]
@@ -98,6 +114,10 @@ class Gen:
                 lambda: f"({e('(Int, Float)')}).0", lambda: f"(0 - {e('Int')})",
                 lambda: f"({e('List[Int]')}[{e('Int')} % 4])",
                 lambda: f"{e('List[Int]')}.sum()",
+                lambda: f"(match half({e('Int')}) {{ Some(o) -> o + {e('Int')}\n None -> {e('Int')} }})",
+                lambda: f"twice(z => z * 3 + {e('Int')}, {e('Int')})",
+                lambda: f"(match both({e('(Int, Float)')}, {e('Int')}) {{ ((m, _), j, true) -> m + j\n ((m, _), j, _) -> m - j + {e('Int')} }})",
+                lambda: f"(match pair_of({e('Int')}, {e('Float')}) {{ (m, _) -> m + {e('Int')} }})",
             ])()
         if t == "Float":
             return r.choice([
@@ -152,7 +172,25 @@ class Gen:
                            f"{m}.x = {m}.x * 0.5 + {self.expr(scope, 'Float', 1)}\n{m}.xs = [{m}.n | {m}.xs] }}")
                 out.append(f"{n} = {m}.n + {m}.xs.length()")
                 scope = scope + [(n, "Int")]
-            elif kind < 0.88:
+            elif kind < 0.80:  # what one round makes is not needed, unless it leaves
+                n, i, t, u = self.name(), self.name("i"), self.name("t"), self.name("u")
+                e = lambda u: self.expr(scope + [(i, "Int"), (n, "Int")], u, 1)
+                out.append(f"var {n} = {self.expr(scope, 'Int', 1)}")
+                out.append(f"for {i} = 0 to {r.randrange(1, 9)} {{\n{t} = ({i}, {e('Float')}, ({n}, {i} * {i}))\n"
+                           f"{u} = P({e('Int')}, {t}.1 + 0.5, {n} > {i}, \"u\")\n"
+                           f"{n} = {t}.2.0 + {t}.0 + {u}.a % 100 + {e('Int')}\n"
+                           f"if {u}.b && {u}.f > 1.0 then {{ {n} = {n} + {t}.2.1 }} }}")
+                scope = scope + [(n, "Int")]
+            elif kind < 0.84:  # fields of records in lists
+                n, b, qs, i = self.name(), self.name("b"), self.name("qs"), self.name("i")
+                new = lambda: f"Q({self.expr(scope, 'Float', 1)}, {self.literal('Float')}, {self.expr(scope, 'Int', 0)}, {self.literal('V')})"
+                out.append(f"{b} = {new()}")
+                out.append(f"{qs} = [{', '.join(new() for _ in range(r.randrange(1, 4)))}]")
+                out.append(f"for {i} = 0 to {r.randrange(1, 9)} {{ pull({b}, {qs}, {self.literal('Float')})\n"
+                           f"{qs}.each(q => {{ q.y = q.y + {b}.x\n {b}.k = {b}.k + q.k }}) }}")
+                out.append(f"{n} = {qs}.fold({b}.x + {b}.y, (s, q) => s + q.x * q.y)")
+                scope = scope + [(n, "Float")]
+            elif kind < 0.91:
                 n, f, q = self.name(), self.name("f"), self.name("q")
                 out.append(f"{f} = ({q}) => {self.expr(scope + [(q, 'Int')], 'Int', depth)} + {q} * 1")
                 out.append(f"{n} = {f}({self.expr(scope, 'Int', 1)}) + {f}({self.expr(scope, 'Int', 1)})")
