@@ -115,7 +115,7 @@ class Gen:
                 lambda: f"({e('List[Int]')}[{e('Int')} % 4])",
                 lambda: f"{e('List[Int]')}.sum()",
                 lambda: f"(match half({e('Int')}) {{ Some(o) -> o + {e('Int')}\n None -> {e('Int')} }})",
-                lambda: f"twice(z => z * 3 + {e('Int')}, {e('Int')})",
+                lambda: f"twice(o => o * 3 + {e('Int')}, {e('Int')})",
                 lambda: f"(match both({e('(Int, Float)')}, {e('Int')}) {{ ((m, _), j, true) -> m + j\n ((m, _), j, _) -> m - j + {e('Int')} }})",
                 lambda: f"(match pair_of({e('Int')}, {e('Float')}) {{ (m, _) -> m + {e('Int')} }})",
             ])()
