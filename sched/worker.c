@@ -418,8 +418,10 @@ static void sleep_worker(Worker *w)
 {
     Sched *s = w->sched;
     bool counted = true; // in n_sleeping
+    enum { KEEP = 1 << 21 };
 
     trim(w);
+    nosi_gc_drop_spares(KEEP);
 
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);

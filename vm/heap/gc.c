@@ -92,42 +92,89 @@ struct Gc {
 #define QUARANTINE (NOS_DEBUG >= 2)
 #endif
 
-/* The block a worker freed last: what a busy process gives up in a collection is just what it wants
- * in the next, warm in the cache, while the allocator would return memory of this size to the
- * system and take fresh pages. */
-enum { SPARE_MIN = 1 << 16, SPARE_MAX = YOUNG_MAX * sizeof(Value) };
-static _Thread_local struct {
+/* Blocks a worker freed last: what a busy process gives up in a collection is just what it wants in
+ * the next, warm in the cache, while the allocator would return memory of this size to the system
+ * and take fresh pages, which the system has to clear. A big heap takes and gives back several
+ * blocks in each collection, some of which are hardly touched. Ordered by age. */
+enum {
+    SPARES = 96,
+    SPARE_MIN = 1 << 16,
+    SPARE_MAX = 1 << 25, // of one
+    SPARE_ALL = 1 << 26  // of all together
+};
+typedef struct Spare {
     void *p;
+    size_t bytes;
+} Spare;
+static _Thread_local struct {
+    Spare at[SPARES];
+    uint32_t n;
     size_t bytes;
 } spare;
 
-void *nosi_gc_alloc_space(size_t bytes)
+static Spare take_spare(uint32_t i)
 {
-    if (spare.p && spare.bytes == bytes && !nosi_gc_stress) {
-        void *p = spare.p;
-        spare.p = NULL;
-        return p;
-    }
+    Spare x = spare.at[i];
+    spare.bytes -= x.bytes;
+    memmove(&spare.at[i], &spare.at[i + 1], (--spare.n - i) * sizeof x);
+    return x;
+}
+
+/* A spare block of at least `bytes`, but not of more than `most`: the smallest, of those the one
+ * freed last. */
+static bool find_spare(size_t bytes, size_t most, Spare *out)
+{
+    uint32_t best = SPARES;
+    for (uint32_t i = spare.n; i-- > 0;)
+        if (spare.at[i].bytes >= bytes && spare.at[i].bytes <= most &&
+            (best == SPARES || spare.at[i].bytes < spare.at[best].bytes))
+            best = i;
+    if (best == SPARES || nosi_gc_stress)
+        return false;
+    *out = take_spare(best);
+    return true;
+}
+
+static void *fresh_space(size_t bytes)
+{
     return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
 }
 
-void nosi_gc_drop_spare(void)
+void *nosi_gc_alloc_space(size_t bytes)
 {
-    if (!spare.p)
-        return;
-    // The allocator would keep it for a while, and as long as the thread has nothing to do. Without
-    // its pages it may.
-    uintptr_t page = 4096, lo = ((uintptr_t)spare.p + page - 1) & -page,
-              hi = ((uintptr_t)spare.p + spare.bytes) & -page;
-    if (lo < hi)
-        (void)madvise((void *)lo, hi - lo, MADV_DONTNEED);
-    nosi_gc_thread_end();
+    Spare x;
+    return find_spare(bytes, bytes, &x) ? x.p : fresh_space(bytes);
+}
+
+/* The same, or up to half as much again: *bytes is what it is. */
+static void *alloc_space_of_about(size_t *bytes)
+{
+    Spare x;
+    if (find_spare(*bytes, *bytes + *bytes / 2, &x)) {
+        *bytes = x.bytes;
+        return x.p;
+    }
+    return fresh_space(*bytes);
+}
+
+void nosi_gc_drop_spares(size_t most)
+{
+    // The allocator would keep them for a while, and as long as the thread has nothing to do.
+    // Without their pages it may.
+    while (spare.n && spare.bytes > most) {
+        Spare x = take_spare(0);
+        uintptr_t page = 4096, lo = ((uintptr_t)x.p + page - 1) & -page,
+                  hi = ((uintptr_t)x.p + x.bytes) & -page;
+        if (lo < hi)
+            (void)madvise((void *)lo, hi - lo, MADV_DONTNEED);
+        nosi_free(x.p);
+    }
 }
 
 void nosi_gc_thread_end(void)
 {
-    nosi_free(spare.p);
-    spare.p = NULL;
+    while (spare.n)
+        nosi_free(take_spare(spare.n - 1).p);
 }
 
 void nosi_gc_free_space(void *p, size_t bytes)
@@ -147,10 +194,11 @@ void nosi_gc_free_space(void *p, size_t bytes)
 #endif
     // (With the system's allocator a sanitizer watches: it has to see every release.)
     if (NOS_MIMALLOC && p && bytes >= SPARE_MIN && bytes <= SPARE_MAX) {
-        void *old = spare.p;
-        spare.p = p;
-        spare.bytes = bytes;
-        p = old;
+        while (spare.n == SPARES || (spare.n && spare.bytes + bytes > SPARE_ALL))
+            nosi_free(take_spare(0).p);
+        spare.at[spare.n++] = (Spare){p, bytes};
+        spare.bytes += bytes;
+        return;
     }
     nosi_free(p);
 }
@@ -251,19 +299,21 @@ static void collect_ranges(Gc *g)
 
 static bool add_spare(Gc *g, size_t words)
 {
-    OldBlock *b = nosi_gc_alloc_space(sizeof *b + words * sizeof(Value));
+    size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
+    OldBlock *b = alloc_space_of_about(&bytes);
     if (!b)
         return false;
     b->top = b->scan = b->data;
-    b->limit = b->data + words;
+    b->limit = (Value *)(void *)((char *)b + bytes);
     b->next = g->spare;
     g->spare = b;
     return true;
 }
 
-/* Enough memory for `words` promoted words, which may not fill the blocks evenly: an object that
- * does not fit at the end of one starts the next. Blocks of more than OLD_BLOCK_MAX words are only
- * made for single large objects. */
+/* Enough memory for `words` promoted words, which may not fill several blocks evenly: an object
+ * that does not fit at the end of one starts the next. `largest` is only a bound: of a generation
+ * that is promoted early nothing is known but what it has in all. So blocks of more than
+ * OLD_BLOCK_MAX words are made then, rather than many that are hardly used. */
 static bool prepare_old(Gc *g, size_t words, size_t largest)
 {
     Heap *h = g->h;
@@ -277,14 +327,14 @@ static bool prepare_old(Gc *g, size_t words, size_t largest)
     }
     if (words <= room)
         return true;
-    if (words < OLD_BLOCK_MAX / 2) {
+    // An object that does not fit leaves less than `largest` words unused: at most a quarter.
+    size_t size = NOS_MAX((size_t)OLD_BLOCK_MAX, largest * 4);
+    if (words <= size) {
         size_t n = words;
         if (!g->major) // geometric growth keeps the number of blocks small
             n += NOS_MIN(old_words / 4, (size_t)OLD_BLOCK_MAX);
         return add_spare(g, n);
     }
-    size_t size = NOS_MAX((size_t)OLD_BLOCK_MAX, largest + OLD_BLOCK_MAX / 8);
-    // Each block can be left with less than `largest` words unused.
     for (size_t have = 0; have < words + largest; have += size - largest)
         if (!add_spare(g, size))
             return false;

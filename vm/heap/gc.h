@@ -18,7 +18,6 @@ void nosi_gc_abandon(Gc *g);
 /* Returns from-space memory; in debug builds under stress it is poisoned and kept from being reused
  * for a while. */
 void nosi_gc_free_space(void *p, size_t bytes);
-void nosi_gc_drop_spare(void);           // the block that is kept goes back to the system at once
 void *nosi_gc_alloc_space(size_t bytes); // gives memory or NULL
 OffHeap *nosi_heap_offheap(Heap *h);     // borrows; for writing: makes it when there is none
 extern OffHeap nosi_no_offheap;          // what heaps without handles share; never written
