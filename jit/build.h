@@ -135,6 +135,11 @@ Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask);
 void nosi_b_guard(Build *b, Body *body, Ref cond); // leaves unless BOOL cond
 /* Behind the current instruction, whose result is set: leaves when the slice was used up. */
 void nosi_b_budget(Build *b, Body *body);
+/* x / d or x % d (IR_DIV, IR_MOD) without a division, where what is known about x in the open block
+ * allows it; d > 1. 0: it does not. */
+Ref nosi_b_divide(Build *b, IrOp op, Ref x, int64_t d);
+/* Makes an equality of a remainder by a power of two and a constant one of bits. */
+void nosi_b_compare_remainder(Build *b, Ref *x, Ref *y);
 /* CALL, TCALL, CALLC, TCALLC, CALLB of the current instruction. */
 void nosi_b_call(Build *b, Body *body, Instr i);
 void nosi_b_return(Build *b, Body *body, Ref v);

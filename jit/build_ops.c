@@ -59,6 +59,7 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
     int64_t i, j;
     bool ci = int_const(b, x, &i), cj = int_const(b, y, &j);
     uint64_t u = (uint64_t)i, v = (uint64_t)j;
+    Ref r;
     switch (op) {
     case IR_ADD:
         if (ci && cj)
@@ -90,6 +91,8 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
         break;
     case IR_DIV:
     case IR_MOD:
+        if (cj && j > 1 && !ci && (r = nosi_b_divide(b, op, x, j)))
+            return r;
         if (ci && cj && j != 0 && j != -1)
             return nosi_b_const_int(b, op == IR_DIV ? i / j : i % j);
         return nosi_b_add(b,
@@ -145,6 +148,8 @@ static Ref compare(Build *b, IrOp op, IrCond c, Ref x, Ref y)
 {
     if (op == IR_ICMP && b_is_const(b, x) && b_is_const(b, y))
         return nosi_b_const_of(b, TY_BOOL, holds(c, INS(x)->imm, INS(y)->imm), 0);
+    if (op == IR_ICMP && (c == IC_EQ || c == IC_NE))
+        nosi_b_compare_remainder(b, &x, &y);
     return nosi_b_add(
         b, (IrIns){.op = (uint8_t)op, .type = TY_BOOL, .cond = (uint8_t)c, .a = x, .b = y});
 }
@@ -481,7 +486,7 @@ static bool new_record(Build *b, Body *body, Instr i)
 /* ---- typed arrays ---------------------------------------------------------------------------- */
 
 /* The OBJ_CLASS the value is expected to have, 0 if nothing is known. */
-static uint32_t expected_class(const Build *b, const Body *body, Ref x)
+static uint32_t expected_class(const Build *b, Ref x)
 {
     IrIns i = *INS(x);
     if (i.op == IR_RUNTIME && i.cond == RT_NATIVE) {
@@ -491,25 +496,36 @@ static uint32_t expected_class(const Build *b, const Body *body, Ref x)
             return OBJ_CLASS(OBJ_ARRAY, ELEM_I64);
         if (result && strcmp(result, "-> Float64Array") == 0)
             return OBJ_CLASS(OBJ_ARRAY, ELEM_F64);
+        if (result && strcmp(result, "-> UInt8Array") == 0)
+            return OBJ_CLASS(OBJ_ARRAY, ELEM_U8);
     }
-    if (!body->parent && b->request->classes && (i.op == IR_PARAM || i.op == IR_LOADREG) &&
-        i.imm < body->f->n_regs)
+    // (An inlined function may have been given what the outermost one has.)
+    if (b->request->classes && (i.op == IR_PARAM || i.op == IR_LOADREG) &&
+        i.imm < b->request->f->n_regs)
         return b->request->classes[i.imm];
     return 0;
 }
 
-static bool array_access(Build *b, Body *body, uint32_t array, uint32_t index, IrType *t, Ref *addr,
-                         Ref *k)
+/* Guards of an access to element `index` of an array: the kind and type of its elements, their
+ * address and the index. False: nothing is known about the array. */
+static bool array_access(Build *b, Body *body, uint32_t array, uint32_t index, ElemKind *kind,
+                         IrType *t, Ref *addr, Ref *k)
 {
     Ref x = any(b, body, array);
-    uint32_t class = expected_class(b, body, x);
+    uint32_t class = expected_class(b, x);
     for (uint32_t f = 0; f < b->facts.n && !class; f++)
         if (b->facts.at[f].a == x && b->facts.at[f].mask == SHAPE_MASK &&
             nosi_b_dominates(b, b->facts.at[f].block, b->block))
             class = (uint32_t)b->facts.at[f].is;
-    if (class != OBJ_CLASS(OBJ_ARRAY, ELEM_I64) && class != OBJ_CLASS(OBJ_ARRAY, ELEM_F64))
+    if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_I64))
+        *kind = ELEM_I64;
+    else if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_F64))
+        *kind = ELEM_F64;
+    else if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_U8))
+        *kind = ELEM_U8;
+    else
         return false;
-    *t = class == OBJ_CLASS(OBJ_ARRAY, ELEM_I64) ? TY_INT : TY_FLOAT;
+    *t = *kind == ELEM_F64 ? TY_FLOAT : TY_INT;
     nosi_b_guard(b, body, nosi_b_is_class(b, x, class, SHAPE_MASK));
     *k = b->open ? typed(b, body, index, TY_INT) : 0;
     if (!*k)
@@ -522,23 +538,29 @@ static bool array_access(Build *b, Body *body, uint32_t array, uint32_t index, I
 
 static void index_of(Build *b, Body *body, Instr i)
 {
+    ElemKind kind;
     IrType t;
     Ref addr, k;
-    if (!array_access(b, body, INSTR_B(i), INSTR_C(i), &t, &addr, &k)) {
+    if (!array_access(b, body, INSTR_B(i), INSTR_C(i), &kind, &t, &addr, &k)) {
         runtime2(b, body, i, FN(nosi_rt_index));
         return;
     }
     if (b->open)
         nosi_b_set(b, body, INSTR_A(i),
-                   nosi_b_add(b, (IrIns){.op = IR_ELEM, .type = (uint8_t)t, .a = addr, .b = k}));
+                   nosi_b_add(b, (IrIns){.op = IR_ELEM,
+                                         .type = (uint8_t)t,
+                                         .n_sub = (uint8_t)kind,
+                                         .a = addr,
+                                         .b = k}));
 }
 
 static void set_index(Build *b, Body *body, Instr i)
 {
+    ElemKind kind;
     IrType t;
     Ref addr, k;
     uint32_t c = INSTR_C(i);
-    if (!array_access(b, body, INSTR_B(i), c, &t, &addr, &k)) {
+    if (!array_access(b, body, INSTR_B(i), c, &kind, &t, &addr, &k)) {
         Ref args[3] = {reg(body, INSTR_B(i)), reg(body, c), reg(body, c + 1)};
         nosi_b_set(b, body, INSTR_A(i),
                    nosi_b_runtime(b, body, FN(nosi_rt_setindex), RT_VALUE_ARRAY, args, 3, 0));
@@ -547,7 +569,7 @@ static void set_index(Build *b, Body *body, Instr i)
     Ref v = b->open ? typed(b, body, c + 1, t) : 0;
     if (!v)
         return;
-    nosi_b_add(b, (IrIns){.op = IR_SET_ELEM, .a = addr, .b = k, .c = v});
+    nosi_b_add(b, (IrIns){.op = IR_SET_ELEM, .n_sub = (uint8_t)kind, .a = addr, .b = k, .c = v});
     nosi_b_set(b, body, INSTR_A(i), reg(body, INSTR_B(i)));
 }
 

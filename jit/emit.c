@@ -687,6 +687,13 @@ static void store_const(Emit *e, int64_t disp, MIR_reg_t base, uint64_t bits)
     emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, disp, base), op_reg(e, t));
 }
 
+/* Element b of an array, as a memory operand. */
+static MIR_op_t element(Emit *e, const IrIns *i)
+{
+    MIR_type_t t = i->n_sub == ELEM_F64 ? MIR_T_D : i->n_sub == ELEM_U8 ? MIR_T_U8 : MIR_T_I64;
+    return MIR_new_mem_op(e->mir, t, 0, in_reg(e, i->a), in_reg(e, i->b), t == MIR_T_U8 ? 1 : 8);
+}
+
 static void emit_write(Emit *e, const IrIns *i)
 {
     MIR_reg_t x = in_reg(e, i->a), v = in_reg(e, i->b);
@@ -922,6 +929,12 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         BINARY(FSUB, DSUB)
         BINARY(FMUL, DMUL)
         BINARY(FDIV, DDIV)
+    case IR_AND:
+        emit3(e, MIR_AND, out, val(e, i->a), op_reg(e, in_reg(e, i->b)));
+        return;
+    case IR_SHR:
+        emit3(e, MIR_RSH, out, val(e, i->a), op_int(e, i->imm));
+        return;
     case IR_DIV:
     case IR_MOD:
         emit_div(e, i, r);
@@ -990,19 +1003,18 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit2(e, MIR_MOV, out,
               op_mem(e, MIR_T_I64, ARRAY_LEN * 8 + 8 - TAG_OBJECT, in_reg(e, i->a)));
         return;
-    case IR_ELEM: {
-        MIR_op_t at = MIR_new_mem_op(e->mir, mir_type((IrType)i->type), 0, in_reg(e, i->a),
-                                     in_reg(e, i->b), 8);
-        emit2(e, i->type == TY_FLOAT ? MIR_DMOV : MIR_MOV, out, at);
+    case IR_ELEM:
+        emit2(e, i->type == TY_FLOAT ? MIR_DMOV : MIR_MOV, out, element(e, i));
         return;
-    }
     case IR_SET_ELEM: {
-        IrType t = (IrType)IN(i->c)->type;
-        MIR_op_t at = MIR_new_mem_op(e->mir, mir_type(t), 0, in_reg(e, i->a), in_reg(e, i->b), 8);
-        if (t == TY_FLOAT)
-            emit2(e, MIR_DMOV, at, val(e, i->c));
+        MIR_reg_t v = i->n_sub == ELEM_F64 ? 0 : in_reg(e, i->c);
+        if (i->n_sub == ELEM_F64)
+            emit2(e, MIR_DMOV, element(e, i), val(e, i->c));
+        else if (i->n_sub == ELEM_U8)
+            emit2(e, MIR_MOV, element(e, i),
+                  op_reg(e, binary(e, MIR_AND, op_reg(e, v), op_int(e, 255))));
         else
-            emit2(e, MIR_MOV, at, op_reg(e, in_reg(e, i->c)));
+            emit2(e, MIR_MOV, element(e, i), op_reg(e, v));
         return;
     }
     case IR_CONS: {
