@@ -46,6 +46,7 @@ pull(b: Q, qs: List[Q], d: Float) -> () = match qs {
 guarded(f: () -> String) -> String = try { f() } catch { e -> "caught " ++ show(e) }
 """
 TYPES = ["Int", "Float", "Bool", "List[Int]", "P", "V", "(Int, Float)"]
+DIVISORS = [1, 2, 3, 4, 7, 8, 10, 16, 64, 1000, 2**31, 2**61, 2**62, 2**63 - 1]
 INTS = [0, 1, 2, 3, 7, 10, 100, 255, 1000003, 2**31, 2**61, 2**62 - 1, 2**62, 2**63 - 1]
 
 
@@ -108,7 +109,9 @@ class Gen:
             return r.choice([
                 lambda: f"({e('Int')} {r.choice(['+', '-', '*'])} {e('Int')})",
                 lambda: f"({e('Int')} {r.choice(['/', '%'])} {e('Int')})",
-                lambda: f"({e('Int')} {r.choice(['/', '%'])} {r.choice([1, 2, 3, 4, 8, 10, 64, 1000])})",
+                lambda: f"({e('Int')} {r.choice(['/', '%'])} {r.choice(DIVISORS)})",
+                lambda: f"({e('Int')} {r.choice(['/', '%'])} (0 - {r.choice(DIVISORS)}))",
+                lambda: self.division(scope, depth),
                 lambda: f"({e('P')}).a", lambda: f"depth_of({e('V')})", lambda: f"{e('List[Int]')}.length()",
                 lambda: f"({e('List[Int]')}.fold({e('Int')}, (acc, q) => acc + q % 1000 + {e('Int')} % 7))",
                 lambda: f"({e('(Int, Float)')}).0", lambda: f"(0 - {e('Int')})",
@@ -129,6 +132,7 @@ class Gen:
         if t == "Bool":
             return r.choice([
                 lambda: f"({e('Int')} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {e('Int')})",
+                lambda: f"({e('Int')} % {r.choice(DIVISORS)} {r.choice(['==', '!='])} {r.choice(['0', '1', '(0 - 1)', '3', '(0 - 3)', '8'])})",
                 lambda: f"({e('Float')} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {e('Float')})",
                 lambda: f"({e('Bool')} {r.choice(['&&', '||', '==', '!='])} {e('Bool')})",
                 lambda: f"(!{e('Bool')})", lambda: f"({e('P')}).b", lambda: f"({e('List[Int]')} == {e('List[Int]')})",
@@ -148,12 +152,63 @@ class Gen:
             return r.choice([lambda: f"B({e('Int')})", lambda: f"C({e('V')}, {e('Int')})", lambda: f"D({e('Float')}, {e('Bool')})"])()
         return f"({e('Int')}, {e('Float')})"
 
+    def division(self, scope, depth):
+        """Quotients and remainders of a variable about which a test says something."""
+        r, x = self.r, self.name("d")
+        op = lambda: f"{x} {r.choice(['/', '%'])} {r.choice(DIVISORS)}"
+        d = r.choice(DIVISORS)
+        test = r.choice([f"{x} % {d} == 0", f"{x} % {d} != 0", f"{x} >= 0", f"{x} > 0 - {r.randrange(1, 3)}", f"{x} < {r.randrange(3)}",
+                         f"{x} <= 0 - {r.randrange(1, 3)}", f"{x} == {r.choice(INTS)}", f"{x} % {d} == {r.randrange(-3, 4)}".replace("== -", "== 0 - ")])
+        low = f"{{ {x} = {self.expr(scope, 'Int', depth - 1)}\n if {test} then {op()} + {op()} * 3 else {op()} - {op()} * 5 }}"
+        return f"({low})"
+
+    def array_loop(self, scope):
+        """Lines of a loop over a typed array, whose indices may go beyond the bounds, and its result n (Int)."""
+        r, a, n, i = self.r, self.name("a"), self.name(), self.name("i")
+        kind = r.choice(["Int64", "Float64", "UInt8", "Float32"])
+        size, low = r.randrange(0, 12), r.choice([0, 0, 0, 1, -1, 2])
+        high = size + r.choice([0, 0, 0, 0, -1, 1])
+        index = r.choice([i, i, f"({size} - 1 - {i})", f"({i} * {r.randrange(1, 4)} % {max(size, 1)})", f"({i} + {self.expr(scope, 'Int', 1)} % 2)"])
+        t = "Float" if kind.startswith("Float") else "Int"
+        inner = scope + [(i, "Int")]
+        value = self.expr(inner, t, 1)
+        to_int = f"(if {a}[{index}] > 1.5 then 1 else 2)" if t == "Float" else f"{a}[{index}]"
+        out = [f"{a} = new{kind}Array({size})", f"var {n} = {self.literal('Int')}"]
+        body = [f"{a}[{index}] = {value}", f"{n} = {n} * 3 + {to_int}"]
+        if r.random() < 0.4:
+            j = self.name("j")
+            body = [f"for {j} = 0 to {r.randrange(1, 4)} {{ {a}[{index}] = {a}[{index}] + {'0.5' if t == 'Float' else j} }}"] + body
+        r.shuffle(body)
+        form = r.random()
+        if form < 0.5:
+            out.append(f"for {i} = {low} to {high} {{\n".replace("= -", "= 0 - ") + "\n".join(body) + "\n}")
+        elif form < 0.75:
+            out += [f"var {i} = {low}".replace("= -", "= 0 - "), f"while {i} < {high} {{\n" + "\n".join(body) + f"\n{i} = {i} + {r.randrange(1, 3)}\n}}"]
+        else:  # the end of Int
+            k = self.name("i")
+            out.append(f"for {k} = 9223372036854775807 - {max(size, 1)} to 9223372036854775807 {{\n{i} = {k} - (9223372036854775807 - {max(size, 1)})\n"
+                       + "\n".join(body) + "\n}")
+        return out, n
+
+    def string_loop(self, scope):
+        """Lines of a loop that builds a string, and its length as n (Int)."""
+        r, s, n, i = self.r, self.name("s"), self.name(), self.name("i")
+        inner = scope + [(i, "Int")]
+        piece = f"\"x${{{self.expr(inner, 'Int', 1)}}}\"" if r.random() < 0.7 else f"show({self.expr(inner, 'Bool', 1)})"
+        joined = f"{s} ++ {piece}" if r.random() < 0.7 else f"{piece} ++ {s}"
+        return [f"var {s} = \"\"", f"for {i} = 0 to {r.randrange(1, 8)} {{ {s} = {joined} }}",
+                f"{n} = {s}.chars().fold({s}.length(), (h, c) => (h * 31 + c.toInt()) % 1000007)"], n
+
     def statements(self, scope, depth):
         """Statements and the scope after them; loops are bounded."""
         r, out = self.r, []
         for _ in range(r.randrange(1, 4)):
             kind = r.random()
-            if kind < 0.35:
+            if r.random() < 0.25:
+                lines, n = self.array_loop(scope) if r.random() < 0.75 else self.string_loop(scope)
+                out += lines
+                scope = scope + [(n, "Int")]
+            elif kind < 0.35:
                 n, t = self.name(), r.choice(TYPES)
                 out.append(f"{n}: {t} = {self.expr(scope, t, depth)}")
                 scope = scope + [(n, t)]
