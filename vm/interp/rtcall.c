@@ -149,10 +149,14 @@ Value nosi_rt_cast(Proc *p, Value v, const CastRef *ref)
     return nosi_type_error(p, ref->text, v);
 }
 
+/* Reductions for making a string, however short: a handle or an object, its memory, a count. A loop
+ * that does only that would otherwise pay one for each round and have slices of several ms. */
+enum { STRING_COST = 2 };
+
 /* n bytes were put behind other text, to make `all`: a small piece usually goes where it is. */
 static void charge_copy(Proc *p, size_t n, size_t all)
 {
-    p->budget -= (int32_t)NOS_MIN((n < all / 4 ? n : all) / 256, (size_t)1 << 20);
+    p->budget -= STRING_COST + (int32_t)NOS_MIN((n < all / 4 ? n : all) / 256, (size_t)1 << 20);
 }
 
 enum { CONCAT_MAX = 1 << 18 }; // bytes that are copied in one piece
@@ -183,6 +187,7 @@ static Value concat_long(Proc *p, Value a, Value b)
     nosi_string_view(b, &y, &ny);
     if (nx == 0 || ny == 0)
         return nx ? a : b;
+    p->budget -= STRING_COST;
     ConcatOp o = {.bytes = {.op.root = {a, b}, .done = concat_done},
                   .n = nx + ny,
                   .chars = nosi_string_length(a) + nosi_string_length(b)};
