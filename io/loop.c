@@ -388,9 +388,11 @@ static void process_exit(Proc *p)
 /* ---- the scheduler's side ---------------------------------------------------------------------
  */
 
-static void no_action(uv_timer_t *h)
+/* Time may already be up when uv_run begins: it runs this first then, has no timer left, and would
+ * wait for ever. A loop that is to stop only looks. */
+static void nap_over(uv_timer_t *h)
 {
-    (void)h;
+    uv_stop(h->loop);
 }
 
 static IoLoop *take_free(void)
@@ -494,7 +496,7 @@ static void poll_loop(void *loop, int64_t wait_ns)
             wait_briefly(l, wait_ns);
         } else {
             uv_update_time(&l->uv);
-            uv_timer_start(&l->nap, no_action, (uint64_t)wait_ns / MS, 0);
+            uv_timer_start(&l->nap, nap_over, (uint64_t)wait_ns / MS, 0);
             uv_run(&l->uv, UV_RUN_ONCE);
             uv_timer_stop(&l->nap);
         }
