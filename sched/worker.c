@@ -418,10 +418,13 @@ static void sleep_worker(Worker *w)
 {
     Sched *s = w->sched;
     bool counted = true; // in n_sleeping
-    enum { KEEP = 1 << 21 };
+    /* Spare blocks of the collector beyond KEEP go back when we have slept for GRACE_NS: a program
+     * that reads a file sleeps a moment for each piece of it, and wants them again at once. */
+    enum { KEEP = 1 << 21, GRACE_NS = 10000000 };
+    bool keeps = true;
+    uint64_t since = nosi_clock_ns();
 
     trim(w);
-    nosi_gc_drop_spares(KEEP);
 
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);
@@ -456,10 +459,16 @@ static void sleep_worker(Worker *w)
             bool no_timer = deadline == UINT64_MAX ||
                             (s->seeded && !__atomic_load_n(&s->calls, __ATOMIC_RELAXED));
             int64_t wait = no_timer ? -1 : deadline > now ? (int64_t)(deadline - now) : 0;
+            if (keeps && (wait < 0 || wait > GRACE_NS))
+                wait = GRACE_NS;
             w->asleep = true;
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
             nosi_sched_poller->poll(w->loop, wait);
+            if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
+                nosi_gc_drop_spares(KEEP);
+                keeps = false;
+            }
             pthread_mutex_lock(&s->idle_mutex);
             w->asleep = false;
             if (s->seeded && !no_timer) // it waited for I/O, which takes real time

@@ -99,8 +99,8 @@ struct Gc {
 enum {
     SPARES = 96,
     SPARE_MIN = 1 << 16,
-    SPARE_MAX = 1 << 25, // of one
-    SPARE_ALL = 1 << 26  // of all together
+    SPARE_MAX = 1 << 22, // of one
+    SPARE_ALL = 1 << 23  // of all together
 };
 typedef struct Spare {
     void *p;

@@ -202,7 +202,6 @@ static void set_offheap_limit(Heap *h, size_t bytes)
 
 static void promote_next(Heap *h)
 {
-    nosi_gc_drop_spares(0);
     h->mark = h->top;
     h->young_target = YOUNG_MIN;
     h->trimmed = (uint32_t)(h->words_allocated >> 10);
