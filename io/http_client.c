@@ -781,12 +781,8 @@ static bool take_arguments(Proc *p, ClientOp *o, Value *args)
 
 Value nosi_http_request(Proc *p, Value *args)
 {
-    char *why = nosi_late_load(LATE_CURL);
-    if (why) {
-        nosi_io_throw(p, IO_ERR_HTTP, why);
-        nosi_free(why);
+    if (!nosi_io_load(p, LATE_CURL, IO_ERR_HTTP))
         return VALUE_THROWN;
-    }
     ClientOp *o = nosi_calloc(1, sizeof *o);
     o->op.finish = finish_request;
     o->op.cancel = cancel_request;

@@ -336,6 +336,16 @@ Value nosi_io_throw(Proc *p, IoErrorId id, const char *detail)
                            errors[id].text, detail, hole + 2);
 }
 
+bool nosi_io_load(Proc *p, LateLibrary l, IoErrorId id)
+{
+    char *why = nosi_late_load(l);
+    if (!why)
+        return true;
+    nosi_io_throw(p, id, why);
+    nosi_free(why);
+    return false;
+}
+
 Value nosi_io_throw_os(Proc *p, int err, const char *path)
 {
     char text[128];

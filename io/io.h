@@ -14,6 +14,7 @@
 #ifndef NOSI_IO_H
 #define NOSI_IO_H
 
+#include "io/late.h"
 #include "io/loop.h"
 
 typedef struct IoReq IoReq;
@@ -94,6 +95,8 @@ typedef enum IoErrorId {
 
 /* Raises (kind, text with %s = detail). */
 Value nosi_io_throw(Proc *p, IoErrorId id, const char *detail);
+/* nosi_late_load for a native: false when it has raised id, whose detail says why. */
+bool nosi_io_load(Proc *p, LateLibrary l, IoErrorId id);
 /* Raises what the OS error number `err` of an operation on `path` (NULL: none) is called. */
 Value nosi_io_throw_os(Proc *p, int err, const char *path);
 

@@ -61,7 +61,7 @@ static char *load_locked(LateLibrary l)
     void *lib = dlopen(libraries[l].file, RTLD_LAZY | RTLD_LOCAL);
     if (!lib)
         return nosi_strdup(dlerror());
-    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+    for (size_t i = 0; i < NOS_COUNT(functions); i++)
         if (functions[i].lib == l) {
             void *f = dlsym(lib, functions[i].name);
             if (!f)

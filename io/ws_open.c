@@ -113,12 +113,9 @@ Value nosi_ws_accept(Proc *p, Value *args)
     Exchange *x = nosi_http_find(value_is_int(args[0]) ? value_int(args[0]) : -1);
     if (!x)
         return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
-    char *why = nosi_late_load(LATE_TLS);
-    if (why) {
+    if (!nosi_io_load(p, LATE_TLS, IO_ERR_WS_CONNECT)) {
         nosi_http_lose(x, 503);
         nosi_http_release(x);
-        nosi_io_throw(p, IO_ERR_WS_CONNECT, why);
-        nosi_free(why);
         return VALUE_THROWN;
     }
     int status = x->head.websocket ? check_request(x, &key, &n) : -1;
@@ -485,13 +482,7 @@ Value nosi_ws_connect(Proc *p, Value *args)
         ok = false;
     }
     nosi_free(url);
-    char *why = ok ? nosi_late_load(LATE_TLS) : NULL;
-    if (why) {
-        nosi_io_throw(p, IO_ERR_WS_CONNECT, why);
-        nosi_free(why);
-        ok = false;
-    }
-    if (!ok) {
+    if (!ok || !nosi_io_load(p, LATE_TLS, IO_ERR_WS_CONNECT)) {
         destroy_connect(&o->op);
         return VALUE_THROWN;
     }

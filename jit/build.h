@@ -97,6 +97,12 @@ NOS_INLINE bool b_is_const(const Build *b, Ref r)
     return INS(r)->op == IR_CONST;
 }
 
+NOS_INLINE bool b_int_const(const Build *b, Ref r, int64_t *i) // *i is set when it is one
+{
+    *i = INS(r)->imm;
+    return INS(r)->op == IR_CONST && INS(r)->type == TY_INT;
+}
+
 /* Word `index` of object x; only writes with the same `alias` and index can change it. */
 Ref nosi_b_load(Build *b, IrType t, Ref x, uint32_t index, uint32_t alias);
 /* STORE or WRITE (ins.a, .b, .imm). */

@@ -48,16 +48,10 @@ static Ref op2(Build *b, IrOp op, IrType type, Ref x, Ref y)
 
 /* ---- folding --------------------------------------------------------------------------------- */
 
-static bool int_const(const Build *b, Ref r, int64_t *i)
-{
-    *i = INS(r)->imm;
-    return INS(r)->op == IR_CONST && INS(r)->type == TY_INT;
-}
-
 static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
 {
     int64_t i, j;
-    bool ci = int_const(b, x, &i), cj = int_const(b, y, &j);
+    bool ci = b_int_const(b, x, &i), cj = b_int_const(b, y, &j);
     uint64_t u = (uint64_t)i, v = (uint64_t)j;
     Ref r;
     switch (op) {
@@ -69,7 +63,7 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
         if (ci && i == 0)
             return y;
         // (z + c) + d: chains of increments
-        if (cj && INS(x)->op == IR_ADD && int_const(b, INS(x)->b, &i))
+        if (cj && INS(x)->op == IR_ADD && b_int_const(b, INS(x)->b, &i))
             return int_op(b, body, IR_ADD, INS(x)->a,
                           nosi_b_const_int(b, (int64_t)((uint64_t)i + v)));
         if (ci)

@@ -6,12 +6,6 @@
  * bits. */
 #include "jit/build.h"
 
-static bool int_const(const Build *b, Ref r, int64_t *i)
-{
-    *i = INS(r)->imm;
-    return INS(r)->op == IR_CONST && INS(r)->type == TY_INT;
-}
-
 static bool is_power(int64_t d)
 {
     return d > 1 && (d & (d - 1)) == 0;
@@ -30,7 +24,7 @@ void nosi_b_compare_remainder(Build *b, Ref *x, Ref *y)
     const uint64_t sign = (uint64_t)1 << 63;
     IrIns mod = *INS(*x);
     int64_t c, d;
-    if (mod.op != IR_MOD || !int_const(b, *y, &c) || !int_const(b, mod.b, &d) || !is_power(d) ||
+    if (mod.op != IR_MOD || !b_int_const(b, *y, &c) || !b_int_const(b, mod.b, &d) || !is_power(d) ||
         c <= -d || c >= d)
         return;
     uint64_t low = (uint64_t)d - 1;
@@ -47,9 +41,9 @@ static bool says(const Build *b, const IrIns *cond, bool holds, Ref x, int64_t d
     const IrIns *a = INS(cond->a);
     if (d)
         return cond->cond == (holds ? IC_EQ : IC_NE) && a->op == IR_AND && a->a == x &&
-               int_const(b, cond->b, &k) && k == 0 && int_const(b, a->b, &m) &&
+               b_int_const(b, cond->b, &k) && k == 0 && b_int_const(b, a->b, &m) &&
                (m & (d - 1)) == d - 1;
-    if (cond->a == x && int_const(b, cond->b, &k)) {
+    if (cond->a == x && b_int_const(b, cond->b, &k)) {
         switch ((IrCond)cond->cond) {
         case IC_GE:
             return holds && k >= 0;
@@ -91,7 +85,7 @@ static bool never_negative(const Build *b, Ref x)
     int64_t k;
     if (i->op == IR_ELEM_LEN || (i->op == IR_ELEM && i->n_sub == ELEM_U8))
         return true;
-    if (i->op == IR_AND && int_const(b, i->b, &k) && k >= 0)
+    if (i->op == IR_AND && b_int_const(b, i->b, &k) && k >= 0)
         return true;
     return is_known(b, x, 0);
 }

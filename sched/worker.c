@@ -421,10 +421,10 @@ static void sleep_worker(Worker *w)
     /* Spare blocks of the collector beyond KEEP go back when we have slept for GRACE_NS: a program
      * that reads a file sleeps a moment for each piece of it, and wants them again at once. */
     enum { KEEP = 1 << 21, GRACE_NS = 10000000 };
-    bool keeps = true;
-    uint64_t since = nosi_clock_ns();
 
     trim(w);
+    bool keeps = nosi_gc_spare_bytes() > KEEP;
+    uint64_t since = keeps ? nosi_clock_ns() : 0;
 
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);

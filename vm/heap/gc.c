@@ -157,6 +157,11 @@ static void *alloc_space_of_about(size_t *bytes)
     return fresh_space(*bytes);
 }
 
+size_t nosi_gc_spare_bytes(void)
+{
+    return spare.bytes;
+}
+
 void nosi_gc_drop_spares(size_t most)
 {
     // The allocator would keep them for a while, and as long as the thread has nothing to do.
