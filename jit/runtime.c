@@ -53,7 +53,7 @@ Value nosi_jit_recv_after(Proc *p, Value ms)
 
 Value nosi_jit_recv_next(Proc *p)
 {
-    Msg *m = nosi_mailbox_scan_next(&p->mailbox);
+    Msg *m = nosi_recv_look(p);
     return m ? m->root : VALUE_ABSENT;
 }
 

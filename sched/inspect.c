@@ -89,7 +89,7 @@ static void read_links(const Proc *p, ProcView *v) // under its pid's lock
 static void read_process(const Proc *p, ProcView *v, ProcState state)
 {
     v->state = state;
-    v->mailbox = atomic_load_explicit(&p->mailbox.n, memory_order_relaxed);
+    v->mailbox = nosi_mailbox_count(&p->mailbox);
     v->heap_words = nosi_heap_live_words(&p->heap);
     v->reductions = p->reductions;
     v->started_ns = p->started_ns;
@@ -317,7 +317,7 @@ static void look(Sched *s, Inspection *x, ProcView *v)
     bool held = nosi_park_hold(p);
     if (!held) {
         v->state = nosi_proc_state(p);
-        v->mailbox = atomic_load_explicit(&p->mailbox.n, memory_order_relaxed);
+        v->mailbox = nosi_mailbox_count(&p->mailbox);
         // Not nosi_signal: it must not be woken for this, should it park meanwhile.
         atomic_fetch_or_explicit(&p->signals, SIGNAL_INSPECT, memory_order_relaxed);
     }

@@ -142,6 +142,7 @@ void nosi_inspect_stopped(Sched *s, StrBuf *out); // a line for each process; no
 
 /* pidtab.c: between lock and unlock the process cannot disappear. */
 Proc *nosi_pid_lock(Sched *s, uint64_t serial); // NULL: no such process, nothing is locked
+void nosi_pid_lock_self(Proc *p); // its own, by a process that runs: nothing is to be found
 void nosi_pid_unlock(Sched *s, uint64_t serial);
 void nosi_pid_add(Sched *s, Proc *p);
 void nosi_pid_remove(Sched *s, Proc *p); // afterwards nobody can find it any more
@@ -151,7 +152,8 @@ void nosi_pid_free(Sched *s);
 
 /* park.c */
 void nosi_park_retry(Proc *p, ProcState state); // the instruction is executed again after the wake
-bool nosi_unpark(Proc *p);    // the worker takes a park back; false: it had been woken already
+void nosi_park_receive(Proc *p); // the same, by a receive, which then takes its pid's lock
+bool nosi_unpark(Proc *p);       // the worker takes a park back; false: it had been woken already
 bool nosi_park_hold(Proc *p); // keeps a parked process from running until nosi_park_release; false:
                               // it is not parked, or its worker or waker is busy with it
 void nosi_park_release(Proc *p); // the worker lets go of a parked process; p may be gone afterwards
@@ -159,6 +161,10 @@ enum { WAKE_ANY = ~0u };
 bool nosi_claim(Proc *p, uint64_t number,
                 unsigned states); // states: mask of 1 << ProcState; number 0: any
 void nosi_claim_finish(Proc *p, bool soon);
+/* Claims it for a waker that has nothing to give, whatever it is parked for. True: it is the
+ * caller's to make runnable, soon; false: it is its worker's, or not parked. */
+bool nosi_claim_at_once(Proc *p, unsigned states);
+void nosi_make_runnable(Proc *p, bool soon);
 void nosi_signal(Sched *s, uint64_t serial,
                  ProcSignal signal); // sets it and wakes the process from whatever state
 

@@ -345,7 +345,7 @@ ProcInfo nosi_process_info(Proc *self, uint64_t serial)
     if (is_live(p)) {
         info.alive = true;
         info.state = nosi_proc_state(p);
-        info.mailbox = atomic_load_explicit(&p->mailbox.n, memory_order_relaxed);
+        info.mailbox = nosi_mailbox_count(&p->mailbox);
         info.uptime_ms = (nosi_sched_now(self->sched) - p->started_ns) / 1000000;
         info.parent = p->parent;
         if (p == self) {

@@ -1,29 +1,18 @@
-/* mailbox.c -- see mailbox.h. The queue is Vyukov's intrusive MPSC queue. */
+/* mailbox.c -- see mailbox.h. */
 #include "sched/mailbox.h"
 
 #include "vm/util/alloc.h"
 #include "vm/util/count.h"
 
-_Static_assert(offsetof(Msg, next) == 0, "the stub is a Msg cut off after `next`");
-
-static Msg *stub_of(Mailbox *mb)
-{
-    return (Msg *)(void *)&mb->stub;
-}
-
 void nosi_mailbox_init(Mailbox *mb)
 {
     memset(mb, 0, sizeof *mb);
-    atomic_store_explicit(&mb->tail, stub_of(mb), memory_order_relaxed);
-    mb->head = stub_of(mb);
 }
 
 Msg *nosi_msg_new(Fragment *f, Value root)
 {
     Msg *m = nosi_alloc(sizeof *m);
     nosi_count(COUNT_MESSAGE, 1);
-    atomic_init(&m->next, NULL);
-    m->prev = NULL;
     m->fragment = f;
     m->root = root;
     return m;
@@ -37,97 +26,70 @@ void nosi_msg_free(Msg *m)
     nosi_free(m);
 }
 
-static void push(Mailbox *mb, Msg *m)
+/* Only one thread writes it, or it is under a lock; others look at it now and then. */
+static void increment(_Atomic(uint64_t) *n)
 {
-    atomic_store_explicit(&m->next, NULL, memory_order_relaxed);
-    // acq_rel: release publishes the payload; acquire orders us after the sender whose node we are
-    // about to write into.
-    Msg *prev = atomic_exchange_explicit(&mb->tail, m, memory_order_acq_rel);
-    // Pairs with the acquire loads in pop: a receiver that sees the link sees the payload.
-    atomic_store_explicit(&prev->next, m, memory_order_release);
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 void nosi_mailbox_push(Mailbox *mb, Msg *m)
 {
-    atomic_fetch_add_explicit(&mb->n, 1,
-                              memory_order_relaxed); // a statistic: nothing is ordered by it
-    push(mb, m);
+    m->next = NULL;
+    if (nosi_mailbox_has_new(mb)) {
+        m->prev = mb->in_last;
+        mb->in_last->next = m;
+    } else {
+        atomic_store_explicit(&mb->in_first, m, memory_order_relaxed);
+    }
+    mb->in_last = m;
+    increment(&mb->n_in);
 }
 
-Msg *nosi_mailbox_pop(Mailbox *mb)
+void nosi_mailbox_pull(Mailbox *mb)
 {
-    Msg *head = mb->head;
-    Msg *next =
-        atomic_load_explicit(&head->next, memory_order_acquire); // pairs with the link in push
-
-    if (head == stub_of(mb)) {
-        if (!next)
-            return NULL;
-        mb->head = head = next;
-        next = atomic_load_explicit(&head->next, memory_order_acquire);
-    }
-    if (next) {
-        __builtin_prefetch(next); // often written on another core; the next pop begins with it
-        mb->head = next;
-        return head;
-    }
-    // `head` is the last linked message. If it is also the tail, put the stub behind it so that it
-    // can be handed out.
-    if (atomic_load_explicit(&mb->tail, memory_order_acquire) != head)
-        return NULL; // a push is under way; its sender will wake us
-    push(mb, stub_of(mb));
-    next = atomic_load_explicit(&head->next, memory_order_acquire);
-    if (!next)
-        return NULL; // somebody pushed between the test and our stub
-    mb->head = next;
-    return head;
+    Msg *m = atomic_load_explicit(&mb->in_first, memory_order_relaxed);
+    m->prev = mb->last;
+    if (mb->last)
+        mb->last->next = m;
+    else
+        mb->first = m;
+    mb->last = mb->in_last;
+    atomic_store_explicit(&mb->in_first, NULL, memory_order_relaxed);
 }
 
-Msg *nosi_mailbox_scan_next(Mailbox *mb)
+uint64_t nosi_mailbox_count(const Mailbox *mb)
 {
-    Msg *next =
-        mb->scan ? atomic_load_explicit(&mb->scan->next, memory_order_relaxed) : mb->saved_first;
-    if (!next) {
-        next = nosi_mailbox_pop(mb);
-        if (!next)
-            return NULL;
-        // From here on the message is ours alone: its next pointer is the saved list's.
-        atomic_store_explicit(&next->next, NULL, memory_order_relaxed);
-        next->prev = mb->saved_last;
-        if (mb->saved_last)
-            atomic_store_explicit(&mb->saved_last->next, next, memory_order_relaxed);
-        else
-            mb->saved_first = next;
-        mb->saved_last = next;
-    }
-    mb->scan = next;
-    return next;
+    // What was taken first, so that the difference is never negative. Acquire keeps the order of
+    // the two loads.
+    uint64_t out = atomic_load_explicit(&mb->n_out, memory_order_acquire);
+    uint64_t in = atomic_load_explicit(&mb->n_in, memory_order_relaxed);
+    return in > out ? in - out : 0;
 }
 
 Msg *nosi_mailbox_scan_take(Mailbox *mb)
 {
     Msg *m = mb->scan;
-    Msg *next = atomic_load_explicit(&m->next, memory_order_relaxed);
     if (m->prev)
-        atomic_store_explicit(&m->prev->next, next, memory_order_relaxed);
+        m->prev->next = m->next;
     else
-        mb->saved_first = next;
-    if (next)
-        next->prev = m->prev;
+        mb->first = m->next;
+    if (m->next)
+        m->next->prev = m->prev;
     else
-        mb->saved_last = m->prev;
+        mb->last = m->prev;
     mb->scan = NULL;
-    atomic_fetch_sub_explicit(&mb->n, 1, memory_order_relaxed);
+    increment(&mb->n_out);
     return m;
 }
 
 void nosi_mailbox_free(Mailbox *mb)
 {
-    for (Msg *m = mb->saved_first, *next; m; m = next) {
-        next = atomic_load_explicit(&m->next, memory_order_relaxed);
+    if (nosi_mailbox_has_new(mb))
+        nosi_mailbox_pull(mb);
+    for (Msg *m = mb->first, *next; m; m = next) {
+        next = m->next;
         nosi_msg_free(m);
     }
-    mb->saved_first = mb->saved_last = mb->scan = NULL;
-    for (Msg *m; (m = nosi_mailbox_pop(mb));)
-        nosi_msg_free(m);
+    mb->first = mb->last = mb->scan = NULL;
 }

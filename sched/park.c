@@ -21,13 +21,17 @@
 
 enum { PARKED = 1u << PROC_RECEIVE | 1u << PROC_SLEEP | 1u << PROC_MVAR | 1u << PROC_IO };
 
+static uint64_t next_number(Proc *p)
+{
+    return NUMBER(atomic_load_explicit(&p->state, memory_order_relaxed)) + 1;
+}
+
 static uint64_t announce(Proc *p, ProcState state)
 {
-    uint64_t number = NUMBER(atomic_load_explicit(&p->state, memory_order_relaxed)) + 1;
-    // seq_cst: announce, then look for what we wait for. Pairs with the fence in deliver()
-    // (spawn.c): a sender pushes, then looks at our state. One of the two sees the other.
+    uint64_t number = next_number(p);
+    // What it waits for it looks at under the lock of that thing, or makes known only afterwards.
+    // seq_cst is for the signals, that run_one looks at: see nosi_signal.
     atomic_store_explicit(&p->state, number << 16 | ON_WORKER | state, memory_order_seq_cst);
-    atomic_thread_fence(memory_order_seq_cst);
     return number;
 }
 
@@ -43,6 +47,14 @@ void nosi_park_retry(Proc *p, ProcState state)
 {
     p->resuming = false;
     announce(p, state);
+}
+
+void nosi_park_receive(Proc *p)
+{
+    p->resuming = false;
+    // Relaxed: senders and nosi_signal look at it under the pid's lock, which comes next here.
+    atomic_store_explicit(&p->state, next_number(p) << 16 | ON_WORKER | PROC_RECEIVE,
+                          memory_order_relaxed);
 }
 
 bool nosi_unpark(Proc *p)
@@ -67,7 +79,7 @@ bool nosi_unpark(Proc *p)
     return false;
 }
 
-static void make_runnable(Proc *p, bool soon)
+void nosi_make_runnable(Proc *p, bool soon)
 {
     uint64_t s = atomic_load_explicit(&p->state, memory_order_relaxed);
     // Relaxed: the queue's lock publishes it to the worker that takes the process. Claims fail from
@@ -97,25 +109,37 @@ void nosi_park_release(Proc *p)
 {
     uint64_t s = atomic_fetch_and_explicit(&p->state, ~ON_WORKER, memory_order_acq_rel);
     if (s & DONE)
-        make_runnable(p, false);
+        nosi_make_runnable(p, false);
 }
 
-bool nosi_claim(Proc *p, uint64_t number, unsigned states)
+/* Gives the state before it added `marks`, or 0 when it did not. */
+NOS_INLINE uint64_t claim(Proc *p, uint64_t number, unsigned states, uint64_t marks)
 {
     uint64_t s = atomic_load_explicit(&p->state, memory_order_acquire);
     do {
         if (!(1u << (s & 0xFF) & states & PARKED) || s & CLAIMED || (number && NUMBER(s) != number))
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(&p->state, &s, s | CLAIMED,
-                                                    memory_order_acq_rel, memory_order_acquire));
-    return true;
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&p->state, &s, s | marks, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    return s;
+}
+
+bool nosi_claim(Proc *p, uint64_t number, unsigned states)
+{
+    return claim(p, number, states, CLAIMED) != 0;
+}
+
+bool nosi_claim_at_once(Proc *p, unsigned states)
+{
+    uint64_t s = claim(p, 0, states, CLAIMED | DONE);
+    return s != 0 && !(s & ON_WORKER);
 }
 
 void nosi_claim_finish(Proc *p, bool soon)
 {
     uint64_t s = atomic_fetch_or_explicit(&p->state, DONE, memory_order_acq_rel);
     if (!(s & ON_WORKER))
-        make_runnable(p, soon);
+        nosi_make_runnable(p, soon);
     // else its worker queues it; p may already be gone
 }
 
@@ -180,13 +204,15 @@ void nosi_signal(Sched *s, uint64_t serial, ProcSignal signal)
     if (!p)
         return;
     // Release pairs with the acquire when the process looks at its signals. If it is running it
-    // looks when its budget ends; if it parks meanwhile, recheck in the worker (run_one) sees the
-    // signal.
+    // looks when its budget ends. If it parks meanwhile, either its worker sees the signal
+    // (run_one), or we see that it has announced the park: both sides write, then read, with
+    // everything seq_cst; a receive has taken the pid's lock in between.
     atomic_fetch_or_explicit(&p->signals, signal, memory_order_seq_cst);
-    bool won = nosi_claim(p, 0, WAKE_ANY);
+    atomic_thread_fence(memory_order_seq_cst);
+    bool mine = nosi_claim_at_once(p, WAKE_ANY);
     nosi_pid_unlock(s, serial);
-    if (won)
-        nosi_claim_finish(p, false);
+    if (mine)
+        nosi_make_runnable(p, false);
 }
 
 void nosi_io_begin(Sched *s)

@@ -30,6 +30,11 @@ Proc *nosi_pid_lock(Sched *s, uint64_t serial)
     return NULL;
 }
 
+void nosi_pid_lock_self(Proc *p)
+{
+    spin_lock(&shard_of(p->sched, p->serial)->lock);
+}
+
 void nosi_pid_unlock(Sched *s, uint64_t serial)
 {
     spin_unlock(&shard_of(s, serial)->lock);

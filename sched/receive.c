@@ -2,9 +2,26 @@
  * (nosi_recv_start is beside the clock, in timer.c.) */
 #include "sched/internal.h"
 
-RecvResult nosi_recv_next(Proc *p, Value *out)
+/* Makes what came in part of the scan. Gives the first of it, or NULL. */
+static Msg *pull(Proc *p)
+{
+    nosi_pid_lock_self(p);
+    bool any = nosi_mailbox_has_new(&p->mailbox);
+    if (any)
+        nosi_mailbox_pull(&p->mailbox);
+    nosi_pid_unlock(p->sched, p->serial);
+    return any ? nosi_mailbox_scan_next(&p->mailbox) : NULL;
+}
+
+Msg *nosi_recv_look(Proc *p)
 {
     Msg *m = nosi_mailbox_scan_next(&p->mailbox);
+    return m || !nosi_mailbox_has_new(&p->mailbox) ? m : pull(p);
+}
+
+RecvResult nosi_recv_next(Proc *p, Value *out)
+{
+    Msg *m = nosi_recv_look(p);
     if (NOS_LIKELY(m != NULL)) {
         *out = m->root;
         return RECV_MESSAGE;
@@ -17,14 +34,14 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         return RECV_TIMEOUT;
     }
     bool trims = nosi_heap_trim(&p->heap);
-    // Announce first, then look once more: see announce() in park.c.
-    nosi_park_retry(p, PROC_RECEIVE);
+    // Announce first, then look once more: see deliver() in spawn.c.
+    nosi_park_receive(p);
+    m = pull(p);
     // A long collection is made first: as if somebody had woken us without a message.
-    if (NOS_UNLIKELY(trims) && nosi_claim(p, 0, 1u << PROC_RECEIVE)) {
+    if (NOS_UNLIKELY(trims) && !m && nosi_claim(p, 0, 1u << PROC_RECEIVE)) {
         nosi_claim_finish(p, false);
         return RECV_PARKED;
     }
-    m = nosi_mailbox_scan_next(&p->mailbox);
     if (m) {
         nosi_unpark(p);
         *out = m->root;

@@ -178,6 +178,7 @@ void nosi_recv_start(Proc *p, bool has_timeout, int64_t timeout_ms);
 typedef enum { RECV_MESSAGE, RECV_TIMEOUT, RECV_PARKED } RecvResult;
 RecvResult nosi_recv_next(
     Proc *p, Value *out); // PARKED: return from the slice, execute the instruction again afterwards
+Msg *nosi_recv_look(Proc *p); // borrows: the message after the one looked at, or NULL
 void nosi_recv_take(Proc *p);
 void nosi_recv_skip(Proc *p);
 

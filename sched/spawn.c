@@ -296,19 +296,19 @@ void nosi_spawn_publish(Proc *p)
 
 static void deliver(Sched *s, uint64_t serial, Fragment *f, Value root)
 {
+    Msg *m = nosi_msg_new(f, root); // before the lock, which it might hold for long
     Proc *to = nosi_pid_lock(s, serial);
-    if (!to) {
-        nosi_fragment_free(f);
+    if (NOS_UNLIKELY(!to)) {
+        nosi_msg_free(m);
         return;
     }
-    nosi_mailbox_push(&to->mailbox, nosi_msg_new(f, root));
-    // Pairs with the fence in announce() (park.c): either we see that it waits, or it sees the
-    // message.
-    atomic_thread_fence(memory_order_seq_cst);
-    bool won = nosi_claim(to, 0, 1u << PROC_RECEIVE);
+    nosi_mailbox_push(&to->mailbox, m);
+    // The receiver says that it waits, and then looks for messages under this lock: either we see
+    // that it waits, or it sees the message.
+    bool mine = nosi_claim_at_once(to, 1u << PROC_RECEIVE);
     nosi_pid_unlock(s, serial);
-    if (won)
-        nosi_claim_finish(to, true);
+    if (mine)
+        nosi_make_runnable(to, true); // still there: only who queues it lets it run, and end
 }
 
 void nosi_send(Proc *p, uint64_t serial, Value v)
@@ -319,10 +319,7 @@ void nosi_send(Proc *p, uint64_t serial, Value v)
         v = f->root;
         p->budget -= (int32_t)NOS_MIN(f->words / 16 + f->offheap_bytes / 256, 1u << 20);
     }
-    if (serial == p->serial)
-        nosi_mailbox_push(&p->mailbox, nosi_msg_new(f, v));
-    else
-        deliver(p->sched, serial, f, v);
+    deliver(p->sched, serial, f, v);
 }
 
 void nosi_send_fragment(Sched *s, uint64_t serial, Fragment *f, Value root)

@@ -1,12 +1,9 @@
 /* spin.h -- a lock for sections of a few dozen instructions.
  *
- * Not a mutex: nothing inside may block, allocate much or take long. A waiter spins briefly and
- * then gives up its time slice, because with more threads than cores the holder may be off its
- * core. */
+ * Not a mutex: nothing inside may block, allocate much or take long. */
 #ifndef NOSI_SPIN_H
 #define NOSI_SPIN_H
 
-#include <sched.h>
 #include <stdatomic.h>
 
 #include "vm/util/platform.h"
@@ -22,18 +19,13 @@ NOS_INLINE void spin_pause(void)
 #endif
 }
 
+void nosi_spin_wait(Spin *l); // spin.c: somebody has it
+
 static inline void spin_lock(Spin *l)
 {
     // Acquire pairs with the release in spin_unlock.
-    while (NOS_UNLIKELY(atomic_exchange_explicit(&l->held, 1, memory_order_acquire))) {
-        unsigned n = 0;
-        while (atomic_load_explicit(&l->held, memory_order_relaxed)) {
-            if (++n < 100)
-                spin_pause();
-            else
-                sched_yield();
-        }
-    }
+    while (NOS_UNLIKELY(atomic_exchange_explicit(&l->held, 1, memory_order_acquire)))
+        nosi_spin_wait(l);
 }
 
 static inline bool spin_try(Spin *l)
