@@ -349,10 +349,22 @@ static int run_command(Cli *cli)
     return run_program(cli, vm);
 }
 
+/* We are compiled for processors since 2009 (-march=x86-64-v2, see CMakeLists.txt). */
+static void check_processor(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("sse4.2"))
+        return;
+    fputs("nostos: this processor is too old: SSE4.2 and POPCNT are needed (x86-64-v2)\n", stderr);
+    exit(EXIT_FAILURE);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     Cli cli = {0};
     open_standard_streams();
+    check_processor();
     signal(SIGUSR1,
            SIG_IGN); // until a program runs there is nothing to report, and no reason to die
     parse_command_line(&cli, argc, argv);

@@ -227,11 +227,34 @@ TEST(small_messages)
     CHECK(shared->regions != 0);
     ROOT_ARRAY(&h, f, 9);
     f[7] = nosi_heap_adopt(&h, shared); // may collect
+    CHECK(nosi_heap_reserve(&h, 3100)); // for all that follows
     UNROOT(&h);
-    CHECK(nosi_heap_reserve(&h, 9));
     Fragment *g = nosi_heap_export(&h, tagged(&h, OBJ_TUPLE, 8, f));
     CHECK(g->regions != 0);
     CHECK(obj_value(value_obj(g->root), 7).bits == f[7].bits);
     nosi_fragment_free(g);
+    // Twice the same region is held once; what was sent before is found; another region, a literal.
+    f[1] = value_tail(f[7]);
+    f[2] = nosi_literal_copy(f[3]);
+    Fragment *same = nosi_heap_export(&h, tagged(&h, OBJ_TUPLE, 8, f));
+    CHECK(same->regions == (uintptr_t)nosi_region_at((uintptr_t)f[7].bits) || nosi_gc_stress);
+    CHECK(obj_value(value_obj(same->root), 1).bits == f[1].bits);
+    CHECK(obj_value(value_obj(same->root), 2).bits == f[2].bits);
+    nosi_fragment_free(same);
+    f[4] = VALUE_NIL;
+    for (int i = 0; i < 1000; i++)
+        f[4] = nosi_cons_nogc(&h, value_small(i), f[4]);
+    nosi_fragment_free(nosi_heap_export(&h, f[4])); // has a twin now, in another region
+    Fragment *two = nosi_heap_export(&h, tagged(&h, OBJ_TUPLE, 8, f));
+    CHECK(two->regions & 1);
+    CHECK(fingerprint(two->root) == fingerprint(tagged(&h, OBJ_TUPLE, 8, f)));
+    CHECK(nosi_is_shared(obj_value(value_obj(two->root), 4)));
+    f[1] = f[7] = VALUE_UNIT;
+    Fragment *twin = nosi_heap_export(&h, tagged(&h, OBJ_TUPLE, 8, f));
+    CHECK(obj_value(value_obj(twin->root), 4).bits == obj_value(value_obj(two->root), 4).bits);
+    nosi_fragment_free(two);
     nosi_heap_free(&h);
+    CHECK(value_small_int(value_head(obj_value(value_obj(twin->root), 4))) == 999); // it holds it
+    nosi_fragment_free(twin);
+    CHECK_EQ(nosi_region_stats().regions, 0);
 }

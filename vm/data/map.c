@@ -44,11 +44,9 @@ NOS_INLINE uint32_t nodemap(const Object *n)
 {
     return (uint32_t)(n->word[0] >> 32);
 }
-NOS_INLINE unsigned popcount(uint32_t x) // without -mpopcnt the builtin is a call
+NOS_INLINE unsigned popcount(uint32_t x)
 {
-    x -= x >> 1 & 0x55555555u;
-    x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
-    return ((x + (x >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
+    return (unsigned)__builtin_popcount(x);
 }
 NOS_INLINE uint32_t bit_of(uint64_t hash, unsigned shift)
 {
@@ -203,12 +201,48 @@ static bool find_visit(void *ctx, const Value *entry)
     return true;
 }
 
+/* The same for a small integer, which only itself is equal to: the look-up of most maps, without
+ * the calls. */
+static const Value *find_small(Value m, Value key)
+{
+    const Object *n = root_of(m);
+    unsigned vs = value_words(m);
+    if (obj_kind(n) == OBJ_MFLAT) {
+        for (uint64_t i = 0; i < n->word[0]; i++)
+            if (n->word[1 + i * (1 + vs)] == key.bits)
+                return (const Value *)&n->word[1 + i * (1 + vs)];
+        return NULL;
+    }
+    uint64_t hash = nosi_hash(key);
+    for (unsigned shift = 0;; shift += BITS) {
+        if (obj_kind(n) == OBJ_MCOLL) {
+            for (uint64_t i = 0; i < n->word[0]; i++)
+                if (n->word[1 + i * (2 + vs)] == key.bits)
+                    return (const Value *)&n->word[1 + i * (2 + vs)];
+            return NULL;
+        }
+        uint32_t bit = bit_of(hash, shift);
+        if (datamap(n) & bit) {
+            const uint64_t *entry = &n->word[1 + popcount(datamap(n) & (bit - 1)) * (2 + vs)];
+            return *entry == key.bits ? (const Value *)entry : NULL;
+        }
+        if (!(nodemap(n) & bit))
+            return NULL;
+        n = value_obj(
+            obj_value(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1))));
+    }
+}
+
 /* Finds the entry (NULL: absent). Never collects. */
 static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
 {
     Find f = {.key = key, .match = q ? q->match : MATCH_STRUCTURE};
     Value bad;
     *hit = NULL;
+    if (value_is_small(key) && f.match != MATCH_NONE) {
+        *hit = find_small(m, key);
+        return MAP_OK;
+    }
     if (!nosi_key_valid(key, &bad)) {
         if (q)
             q->bad = bad;

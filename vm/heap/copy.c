@@ -130,7 +130,8 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
     return f;
 }
 
-/* ---- the usual message: one small object with plain fields, numbers and short strings */
+/* ---- the usual message: one small object with plain fields, numbers, short strings, and perhaps
+ * something big that is in a region already */
 
 enum { FLAT_FIELDS = 8, FLAT_WORDS = 16 };
 
@@ -155,9 +156,20 @@ static int first_field(const Object *o)
     }
 }
 
+/* v itself when it is in shared memory, or what it was copied to there before; else unit. */
+static Value find_shared(const HeapShared *twins, Value v)
+{
+    if (nosi_is_shared_address((uintptr_t)v.bits))
+        return v;
+    for (uint32_t i = 0; i < twins->n_twins; i++)
+        if (twins->twins[i].source.bits == v.bits)
+            return twins->twins[i].copy;
+    return VALUE_UNIT;
+}
+
 /* Copies such a value in one go, without marks. (What two fields share is copied twice: it cannot
- * change, and is small.) NULL: the value is of another kind. */
-static Fragment *export_flat(Value v)
+ * change, and is small.) NULL: the value is of another kind, or points into several regions. */
+static Fragment *export_flat(const HeapShared *twins, Value v)
 {
     if (!value_is_object(v) || nosi_is_shared_address((uintptr_t)v.bits))
         return NULL;
@@ -167,13 +179,22 @@ static Fragment *export_flat(Value v)
     if (first < 0 || n > (first < (int)n ? FLAT_FIELDS : FLAT_WORDS))
         return NULL;
     size_t words = n + 1;
+    Value fields[FLAT_FIELDS]; // those that are Values
+    Region *region = NULL;
     for (uint32_t i = (uint32_t)first; i < n; i++) {
-        Value field = obj_value(o, i);
+        Value field = fields[i] = obj_value(o, i);
         if (!value_is_pointer(field))
             continue;
-        // What is shared may need to be counted as held, and is left to the copier too.
-        if (!value_is_object(field) || nosi_is_shared_address((uintptr_t)field.bits) ||
-            !has_no_pointers(value_obj(field)))
+        Value shared = find_shared(twins, field);
+        if (value_is_pointer(shared)) {
+            Region *r = nosi_region_at((uintptr_t)shared.bits); // NULL: a literal
+            if (r && region && r != region)
+                return NULL;
+            region = r ? r : region;
+            fields[i] = shared;
+            continue;
+        }
+        if (!value_is_object(field) || !has_no_pointers(value_obj(field)))
             return NULL;
         words += obj_words(value_obj(field)) + 1;
     }
@@ -182,11 +203,18 @@ static Fragment *export_flat(Value v)
     uint64_t *to = (uint64_t *)f->data + n + 1;
     f->root = value_object(copy);
     copy->header = o->header;
+    if (region)
+        nosi_region_retain(region);
+    f->regions = (uintptr_t)region;
     for (uint32_t i = 0; i < n; i++) {
-        copy->word[i] = o->word[i];
-        if (i < (uint32_t)first || !value_is_pointer(obj_value(o, i)))
+        if (i < (uint32_t)first) {
+            copy->word[i] = o->word[i];
             continue;
-        const Object *part = value_obj(obj_value(o, i));
+        }
+        copy->word[i] = fields[i].bits;
+        if (!value_is_pointer(fields[i]) || nosi_is_shared_address((uintptr_t)fields[i].bits))
+            continue;
+        const Object *part = value_obj(fields[i]);
         size_t size = obj_words(part) + 1;
         memcpy(to, part, size * sizeof *to);
         copy->word[i] = value_object(to).bits;
@@ -198,7 +226,9 @@ static Fragment *export_flat(Value v)
 Fragment *nosi_heap_export(Heap *h, Value v)
 {
     Copier c;
-    Fragment *f = nosi_gc_stress ? NULL : export_flat(v); // under stress regions shall be made
+    Fragment *f = nosi_gc_stress
+                      ? NULL
+                      : export_flat(h->offheap->shared, v); // under stress regions shall be made
     if (f)
         return f;
     nosi_copier_init(&c, h->offheap->shared);

@@ -218,6 +218,24 @@ static int by_lo(const void *a, const void *b)
     return x->lo < y->lo ? -1 : x->lo > y->lo;
 }
 
+static void sort_ranges(Range *r, uint32_t n)
+{
+    enum { FEW = 32 };
+    if (n > FEW) {
+        qsort(r, n, sizeof *r, by_lo);
+        return;
+    }
+    // A process that lives on small messages has a dozen each time; qsort takes longer than the
+    // rest of such a collection.
+    for (uint32_t i = 1; i < n; i++) {
+        Range x = r[i];
+        uint32_t k = i;
+        for (; k > 0 && r[k - 1].lo > x.lo; k--)
+            r[k] = r[k - 1];
+        r[k] = x;
+    }
+}
+
 static uint32_t range_search(const Range *r, uint32_t n, uintptr_t p) // n = none
 {
     uint32_t lo = 0, hi = n;
@@ -293,7 +311,7 @@ static void collect_ranges(Gc *g)
             add_range(g, b->data, b->top, true);
     if (!g->n_ranges)
         return;
-    qsort(g->ranges, g->n_ranges, sizeof *g->ranges, by_lo);
+    sort_ranges(g->ranges, g->n_ranges);
     const Range *last = &g->ranges[g->n_ranges - 1];
     g->min = g->ranges[0].lo;
     g->span = last->lo + last->size - g->min;
@@ -536,7 +554,7 @@ static NOS_NOINLINE bool find_kept_old(Gc *g, uintptr_t p)
         for (OldBlock *b = g->kept; b; b = b->next)
             *r++ = (Range){(uintptr_t)b->data, (uintptr_t)b->limit - (uintptr_t)b->data, true};
         g->n_old_ranges = (uint32_t)(r - g->old_ranges);
-        qsort(g->old_ranges, g->n_old_ranges, sizeof *r, by_lo);
+        sort_ranges(g->old_ranges, g->n_old_ranges);
     }
     uint32_t i = range_search(g->old_ranges, g->n_old_ranges, p);
     if (i == g->n_old_ranges)
