@@ -172,6 +172,9 @@ void nosi_signal(Sched *s, uint64_t serial,
 uint64_t nosi_clock_ns(void);                   // monotonic ns, the real ones also in a seeded run
 uint64_t nosi_sched_now_coarse(const Sched *s); // the same clock, a few ms old at most, cheaper
 void nosi_timer_arm(Proc *p, uint64_t deadline);
+/* By a process that has announced its park: p->timer.deadline will wake it, even if its timer fired
+ * and found it awake just before. */
+void nosi_timer_keep(Proc *p);
 void nosi_timer_cancel(Proc *p);
 void nosi_timers_init(Timers *t, uint64_t now);
 bool nosi_timers_fire(Timers *t, uint64_t now); // any worker; true when it woke somebody

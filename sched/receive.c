@@ -47,8 +47,8 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
         *out = m->root;
         return RECV_MESSAGE;
     }
-    if (!waits_for_ever && !p->timer_worker)
-        nosi_timer_arm(p, p->timer.deadline);
+    if (!waits_for_ever)
+        nosi_timer_keep(p);
     return RECV_PARKED;
 }
 

@@ -4,7 +4,8 @@
  * at it between slices; workers without work look at all of them. The wheel's lock is hardly ever
  * contended. A timer belongs to a process, not to a park: a receive that looks at several messages
  * parks several times under one deadline. The process cancels what is left when the receive is
- * over, and before it ends, so a timer's process is alive as long as the lock is held. */
+ * over, and before it ends, so a timer's process is alive as long as the lock is held. A timer that
+ * fires while its process is awake is used up: a process that parks again looks for it. */
 #include "sched/internal.h"
 #include "sched/long.h"
 
@@ -57,6 +58,19 @@ void nosi_timer_arm(Proc *p, uint64_t deadline)
     // No need to wake a sleeping worker: this thread looks at its timers before it sleeps.
 }
 
+void nosi_timer_keep(Proc *p)
+{
+    bool is_set = false;
+    if (p->timer_worker) {
+        Timers *t = &p->sched->workers[p->timer_worker - 1]->timers;
+        spin_lock(&t->lock);
+        is_set = nosi_timer_is_set(&p->timer);
+        spin_unlock(&t->lock);
+    }
+    if (!is_set)
+        nosi_timer_arm(p, p->timer.deadline);
+}
+
 void nosi_timer_cancel(Proc *p)
 {
     if (!p->timer_worker)
@@ -85,7 +99,8 @@ bool nosi_timers_fire(Timers *t, uint64_t now)
         while (n < BATCH && (node = nosi_wheel_take(&t->wheel, now))) {
             Proc *p = (Proc *)((char *)node - offsetof(Proc, timer));
             nosi_count(COUNT_TIMER, -1);
-            // Not claimed: it is awake for another reason and will look at the clock itself.
+            // Not claimed: it is awake for another reason, and looks at the clock, or for this
+            // timer (nosi_timer_keep), before it waits again.
             if (nosi_claim(p, 0, 1u << PROC_SLEEP | 1u << PROC_RECEIVE))
                 due[n++] = p;
         }

@@ -77,6 +77,43 @@ TEST(never_early)
     }
 }
 
+/* Waits for a message with a deadline; gets one it does not want; and just before it waits again
+ * its timer fires, in vain, by another worker's clock. */
+static RunResult run_receiver(Proc *p, int32_t budget)
+{
+    static int step;
+    Value v;
+    p->budget = budget;
+    switch (step++) {
+    case 0:
+        nosi_recv_start(p, true, 200);
+        nosi_send_fragment(p->sched, p->serial, NULL, VALUE_UNIT);
+        CHECK_EQ(nosi_recv_next(p, &v), RECV_MESSAGE);
+        nosi_recv_skip(p);
+        CHECK_EQ(nosi_recv_next(p, &v), RECV_PARKED);
+        nosi_send_fragment(p->sched, p->serial, NULL, VALUE_UNIT);
+        return RUN_PARKED;
+    case 1:
+        CHECK_EQ(nosi_recv_next(p, &v), RECV_MESSAGE);
+        nosi_recv_skip(p);
+        CHECK(!nosi_timers_fire(&nosi_worker->timers, p->timer.deadline + 1000000));
+        CHECK_EQ(nosi_recv_next(p, &v), RECV_PARKED);
+        return RUN_PARKED;
+    default:
+        CHECK_EQ(nosi_recv_next(p, &v), RECV_TIMEOUT);
+        p->exit_kind = EXIT_VALUE;
+        p->exc = value_small(7);
+        return RUN_EXITED;
+    }
+}
+
+TEST(a_timer_that_fires_in_vain_is_set_again)
+{
+    Sched *s = nosi_sched_new(&(SchedOptions){.run_slice = run_receiver, .n_workers = 1});
+    CHECK_EQ(outcome(s, timed(0, true)), 7);
+    nosi_sched_free(s);
+}
+
 /* n processes sleep `ms` each and then send 1; result: microseconds until all answered */
 static FuncCell *sleepers(int64_t n, int64_t ms)
 {
