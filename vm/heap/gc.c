@@ -137,7 +137,10 @@ static bool find_spare(size_t bytes, size_t most, Spare *out)
 
 static void *fresh_space(size_t bytes)
 {
-    return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
+    // Not for less: a huge page that comes late (vm/util/huge.h) is a step of a collection that
+    // takes several milliseconds, and heaps of some ten megabytes are no faster with them.
+    enum { HUGE_SPACE = 1 << 25 };
+    return bytes >= HUGE_SPACE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
 }
 
 void *nosi_gc_alloc_space(size_t bytes)

@@ -14,6 +14,7 @@
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
 #include "vm/util/count.h"
+#include "vm/util/huge.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POISON 1
@@ -107,10 +108,8 @@ static size_t take_slabs(size_t bytes) // under lock; gives an offset, or SIZE_M
     if (bytes > nosi_shared_range.size - at || !open_up_to(at + bytes))
         return SIZE_MAX;
     space.next = at + bytes;
-#ifdef MADV_HUGEPAGE
     if (at) // the first slab is all that small programs use: it need not be 2 MiB of memory
-        (void)madvise((void *)(nosi_shared_range.base + at), bytes, MADV_HUGEPAGE);
-#endif
+        nosi_huge_advise((void *)(nosi_shared_range.base + at), bytes);
     return at;
 }
 

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "vm/util/huge.h"
 
 #if NOS_MIMALLOC
 #include <mimalloc.h>
@@ -71,10 +72,10 @@ void *nosi_try_alloc(size_t bytes)
 
 void *nosi_try_alloc_huge(size_t bytes)
 {
-#if NOS_MIMALLOC && defined(MADV_HUGEPAGE)
+#if NOS_MIMALLOC
     void *p = RAW_ALIGNED(HUGE_PAGE, bytes);
-    if (p) // a hint: failure changes nothing
-        (void)madvise(p, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+    if (p)
+        nosi_huge_advise(p, bytes & ~(size_t)(HUGE_PAGE - 1));
     return p;
 #else
     return RAW_MALLOC(bytes);
