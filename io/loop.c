@@ -36,6 +36,7 @@ struct IoLoop {
     Sched *sched;
     /* loop's thread */
     bool closing;
+    bool hurries, waits; // in poll: there is something to run; uv_run was told to wait
     uv_loop_t uv;
     uv_poll_t on_bell;
     uv_timer_t nap, clock; // ends a wait; the earliest deadline
@@ -474,7 +475,7 @@ static void wait_briefly(IoLoop *l, int64_t ns)
     struct pollfd pf = {.fd = uv_backend_fd(&l->uv), .events = POLLIN};
     struct timespec t = {.tv_nsec = (long)ns};
     uv_run(&l->uv, UV_RUN_NOWAIT); // tells the kernel what to look at
-    if (uv_backend_timeout(&l->uv) != 0)
+    if (!l->hurries && uv_backend_timeout(&l->uv) != 0)
         ppoll(&pf, 1, &t, NULL);
     uv_run(&l->uv, UV_RUN_NOWAIT);
 }
@@ -482,10 +483,12 @@ static void wait_briefly(IoLoop *l, int64_t ns)
 static void poll_loop(void *loop, int64_t wait_ns)
 {
     IoLoop *l = loop;
+    l->hurries = false;
     run_tasks(l);
-    if (wait_ns == 0) {
+    if (wait_ns == 0 || l->hurries) {
         uv_run(&l->uv, UV_RUN_NOWAIT);
     } else {
+        l->waits = true;
         atomic_store_explicit(&l->sleeping, true,
                               memory_order_seq_cst); // pairs with nosi_loop_post
         if (atomic_load_explicit(&l->inbox, memory_order_seq_cst)) {
@@ -501,8 +504,18 @@ static void poll_loop(void *loop, int64_t wait_ns)
             uv_timer_stop(&l->nap);
         }
         atomic_store_explicit(&l->sleeping, false, memory_order_relaxed);
+        l->waits = false;
     }
     run_tasks(l);
+}
+
+/* What runs before uv_run waits (timers, what other callbacks left to be done) also wakes. */
+static void hurry(void *loop)
+{
+    IoLoop *l = loop;
+    l->hurries = true;
+    if (l->waits)
+        uv_stop(&l->uv);
 }
 
 /* Runs until everything that was started has ended. Work in the pool may take long and is not
@@ -596,7 +609,7 @@ static void raise_descriptor_limit(void)
 
 void nosi_io_init(void)
 {
-    static const SchedPoller poller = {open_loop, poll_loop, interrupt_loop, close_loop};
+    static const SchedPoller poller = {open_loop, poll_loop, interrupt_loop, hurry, close_loop};
     nosi_sched_poller = &poller;
     nosi_io_process_exit = process_exit;
     nosi_http_process_starts = nosi_http_process_spawn;

@@ -42,9 +42,11 @@ struct Worker {
     uint32_t tick;          // slices run
     uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
-    uint64_t trimmed; // how many processes had ended when it last gave memory back
-    bool searching;   // counted in Sched.n_searching
-    void *loop;       // of the poller; fixed once the worker runs, or NULL
+    uint64_t trimmed;                // how many processes had ended when it last gave memory back
+    bool searching;                  // counted in Sched.n_searching
+    bool reserves;                   // polls, and what becomes runnable is reserved for it
+    uint64_t slice_end_ns, slice_ns; // the last slice of reserved work: its end, how long it took
+    void *loop;                      // of the poller; fixed once the worker runs, or NULL
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
@@ -54,6 +56,10 @@ struct Worker {
     bool retired;
     /* any thread */
     _Atomic(uint64_t) n_ended; // processes that ended here; written by its own thread
+    /* When events brought the first of what is queued, and others leave it alone; 0: it is for
+     * everybody. Written by its own thread. */
+    _Atomic(uint64_t) reserved_since;
+    _Atomic(bool) from_events; // what was queued here last came from events. Written likewise
     Deque q;
     _Alignas(64) Timers timers;
 };

@@ -17,6 +17,8 @@ typedef struct SchedPoller {
     void (*poll)(void *loop, int64_t wait_ns);
     /* Any thread, async-signal-safe: a waiting poll, or the next one, returns at once. */
     void (*interrupt)(void *loop);
+    /* Worker's thread, inside `poll`: there is something to run, so it does not wait any more. */
+    void (*hurry)(void *loop);
     void (*close)(void *loop); // worker's thread, when the scheduler ends; takes the loop
 } SchedPoller;
 

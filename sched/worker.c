@@ -8,7 +8,13 @@
  * Going to sleep without missing work: a sleeper counts itself in n_sleeping, then looks at all
  * queues once more; a pusher pushes, then looks at n_sleeping (seq_cst fences on both sides). A
  * pusher that gets a sleeper up moves it from n_sleeping to n_searching on its behalf, so that
- * further pushers see that help is on its way. */
+ * further pushers see that help is on its way.
+ *
+ * What events make runnable is reserved for the worker of the loop: most of it takes microseconds
+ * and writes to descriptors of that loop, and a neighbour that is got up for it costs more. Others
+ * neither take reserved work nor stay awake for it; after RESERVED_NS its worker looks, between
+ * slices, whether they are needed. Whoever ends a reservation gets somebody up as for a push: it
+ * clears reserved_since, then looks at n_sleeping. */
 #include "sched/internal.h"
 #include "sched/long.h"
 #include "sched/poll.h"
@@ -24,6 +30,11 @@
 
 // 50 us: about the cost of a sleep and a wake-up. Longer only burns the core of a neighbour.
 enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61, BATCH = 128 };
+
+/* A reservation is kept for RESERVED_NS, and then as long as what is queued should take less than
+ * that; but not where a slice takes WORTH_NS, several times what it costs to get a neighbour up.
+ * STUCK_NS: its worker is in something long, or has no core, and others help themselves. */
+enum { RESERVED_NS = 250000, WORTH_NS = 25000, STUCK_NS = 1000000 };
 
 _Thread_local Worker *nosi_worker;
 const SchedPoller *nosi_sched_poller;
@@ -117,19 +128,47 @@ static uint32_t runq_take(RunQ *q, uint64_t *rng, Proc **out, uint32_t most, uin
     return take;
 }
 
+static uint64_t reserved_since(const Worker *w) // own thread
+{
+    return atomic_load_explicit(&w->reserved_since, memory_order_relaxed);
+}
+
+static void set_reserved(Worker *w, uint64_t since)
+{
+    if (reserved_since(w) != since)
+        atomic_store_explicit(&w->reserved_since, since, memory_order_relaxed);
+}
+
+static bool from_events(const Worker *w)
+{
+    return atomic_load_explicit(&w->from_events, memory_order_relaxed); // a hint for others
+}
+
+static void set_from_events(Worker *w, bool on)
+{
+    if (from_events(w) != on)
+        atomic_store_explicit(&w->from_events, on, memory_order_relaxed);
+}
+
 /* Own thread. A seeded run has one pool of runnable processes, to choose from at random. */
 static void put(Worker *w, Proc *p)
 {
-    if (NOS_UNLIKELY(w->sched->seeded))
+    if (NOS_UNLIKELY(w->sched->seeded)) {
         runq_put(&w->sched->inject, p);
-    else
+    } else {
+        set_reserved(w, 0); // for all that is queued here, or for nothing
+        set_from_events(w, false);
         nosi_deque_push(&w->q, p);
+    }
 }
 
-static Proc *keep_rest(Worker *w, Proc **got, uint32_t n)
+/* The first one to run, the rest for the own queue. */
+static Proc *from_others(Worker *w, Proc **got, uint32_t n, bool events)
 {
     for (uint32_t i = 1; i < n; i++)
         put(w, got[i]);
+    if (n)
+        set_from_events(w, events);
     return n ? got[0] : NULL;
 }
 
@@ -144,17 +183,31 @@ static uint32_t n_workers(const Sched *s)
     return atomic_load_explicit(&s->n_workers, memory_order_relaxed); // a hint
 }
 
-static bool any_work(Sched *s)
+/* Does the queue of w belong to w alone at the moment? */
+static bool is_reserved(const Worker *w)
+{
+    // Relaxed: see the top of the file for the fences.
+    uint64_t since = atomic_load_explicit(&w->reserved_since, memory_order_relaxed);
+    return since && nosi_sched_now(w->sched) < since + STUCK_NS;
+}
+
+static bool any_queued(Sched *s, bool reserved_too)
 {
     if (atomic_load_explicit(&s->inject.n, memory_order_relaxed))
         return true;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
         Worker *w = worker_at(s, i);
-        if (w && nosi_deque_count(&w->q))
+        if (w && nosi_deque_count(&w->q) && (reserved_too || !is_reserved(w)))
             return true;
     }
     return false;
+}
+
+/* Is anything queued that every worker may take? */
+static bool any_work(Sched *s)
+{
+    return any_queued(s, false);
 }
 
 /* A share of the injection queue. */
@@ -164,13 +217,17 @@ static Proc *take_injected(Worker *w)
     Proc *got[BATCH];
     if (s->seeded)
         return runq_take(&s->inject, &w->rng, got, 1, 1) ? got[0] : NULL;
-    return keep_rest(w, got, runq_take(&s->inject, NULL, got, NOS_COUNT(got), n_workers(s)));
+    uint32_t n = runq_take(&s->inject, NULL, got, NOS_COUNT(got), n_workers(s));
+    return from_others(w, got, n, false);
 }
 
 static Proc *steal_from(Worker *w, Worker *victim)
 {
     Proc *got[BATCH];
-    return keep_rest(w, got, nosi_deque_steal(&victim->q, got, NOS_COUNT(got)));
+    if (!nosi_deque_count(&victim->q) || is_reserved(victim))
+        return NULL;
+    bool events = from_events(victim);
+    return from_others(w, got, nosi_deque_steal(&victim->q, got, NOS_COUNT(got)), events);
 }
 
 static Worker *random_other(Worker *w)
@@ -194,7 +251,7 @@ static void balance(Worker *w)
     uint32_t mine = nosi_deque_count(&w->q), theirs = nosi_deque_count(&other->q);
     if (theirs > mine + 1 || (theirs == mine + 1 && nosi_rng_next(&w->rng) % TURNS == 0)) {
         Proc *p;
-        if (nosi_deque_steal(&other->q, &p, 1))
+        if (!is_reserved(other) && nosi_deque_steal(&other->q, &p, 1))
             put(w, p);
     }
 }
@@ -267,21 +324,66 @@ void nosi_idle_recheck(Sched *s)
     pthread_mutex_unlock(&s->idle_mutex);
 }
 
+/* An event of the own loop has made p runnable. */
+static void reserve(Worker *w, Proc *p)
+{
+    if (!reserved_since(w))
+        set_reserved(w, w->slice_end_ns = nosi_sched_now(w->sched));
+    set_from_events(w, true);
+    nosi_deque_push(&w->q, p);
+    nosi_sched_poller->hurry(w->loop);
+}
+
+/* Polls, and reserves what it brings if nothing else waits here. Not as long as there are workers
+ * to start: their loops are to get a part of the connections. */
+static void poll_events(Worker *w, int64_t wait_ns)
+{
+    Sched *s = w->sched;
+    bool empty = !nosi_deque_count(&w->q);
+    if (empty)
+        set_reserved(w, 0);
+    w->reserves = (empty || reserved_since(w)) && !s->seeded &&
+                  atomic_load_explicit(&s->n_started, memory_order_relaxed) >= n_workers(s);
+    nosi_sched_poller->poll(w->loop, wait_ns);
+    w->reserves = false;
+}
+
+/* After a slice: is what is queued here still best left to this worker? A process that has used up
+ * its slice will do so again. The shorter one of two slices counts: in the other the system may
+ * have run something else. */
+static bool keeps_reservation(Worker *w, bool computes)
+{
+    uint64_t since = reserved_since(w);
+    uint32_t n = nosi_deque_count(&w->q);
+    if (!since || !n)
+        return false;
+    uint64_t now = nosi_sched_now(w->sched), took = now - w->slice_end_ns;
+    uint64_t each = NOS_MIN(took, w->slice_ns);
+    w->slice_end_ns = now;
+    w->slice_ns = took;
+    return each < WORTH_NS && (now - since < RESERVED_NS || (!computes && n * each < RESERVED_NS));
+}
+
 void nosi_runq_push(Sched *s, Proc *p)
 {
     Worker *w = nosi_worker;
-    if (w && w->sched == s)
+    if (w && w->sched == s) {
+        if (w->reserves) {
+            reserve(w, p);
+            return;
+        }
         put(w, p);
-    else
+    } else {
         runq_put(&s->inject, p);
+    }
     notify(s);
 }
 
 /* May the process that will run next on this worker be another one than the oldest? */
 static bool may_overtake(const Worker *w, const Sched *s)
 {
-    // While it polls it counts as asleep, and what is in `next` would be seen by nobody.
-    if (!w || w->sched != s || s->seeded || w->asleep)
+    // While it polls it may count as asleep, and what is in `next` would be seen by nobody.
+    if (!w || w->sched != s || s->seeded || w->asleep || w->reserves)
         return false;
     // Two that chat go on here as long as nobody else waits for this worker: another one could only
     // be told, and carry one of them away from its partner.
@@ -344,7 +446,7 @@ static bool is_deadlock(Sched *s)
     if (atomic_load_explicit(&s->io_pending, memory_order_acquire) != 0)
         return false;
     atomic_thread_fence(memory_order_seq_cst);
-    return nosi_timers_next(s) == UINT64_MAX && !any_work(s);
+    return nosi_timers_next(s) == UINT64_MAX && !any_queued(s, true);
 }
 
 /* All workers sleep, nothing is queued, no timer runs, no operation is pending. Under idle_mutex:
@@ -437,7 +539,7 @@ static void sleep_worker(Worker *w)
             w->searching = true;
             break;
         }
-        if (any_work(s) || may_trim(w))
+        if (nosi_deque_count(&w->q) || any_work(s) || may_trim(w))
             break;
         uint64_t deadline = nosi_timers_next(s);
         // Relaxed: after the last call ended the program is over, and time must not go on for it.
@@ -464,7 +566,7 @@ static void sleep_worker(Worker *w)
             w->asleep = true;
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
-            nosi_sched_poller->poll(w->loop, wait);
+            poll_events(w, wait);
             if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
                 nosi_gc_drop_spares(KEEP);
                 keeps = false;
@@ -615,7 +717,10 @@ static Proc *look_everywhere(Worker *w)
 {
     Sched *s = w->sched;
     Proc *p;
-    if ((p = nosi_deque_take(&w->q)) || (p = take_injected(w)))
+    if ((p = nosi_deque_take(&w->q)))
+        return p;
+    set_reserved(w, 0);
+    if ((p = take_injected(w)))
         return p;
     if (fire_all(s, 0)) {
         if ((p = w->next)) {
@@ -660,21 +765,28 @@ static Proc *find_work(Worker *w)
         (w->tick - w->injected_tick >= INJECT_TICKS ||
          injected / n_workers(s) > nosi_deque_count(&w->q))) {
         w->injected_tick = w->tick;
-        if ((p = take_injected(w)))
+        if ((p = take_injected(w))) {
+            if (any_work(s)) // also what was reserved, and is no more beside what came
+                notify(s);
             goto found;
+        }
     }
     if ((p = look_everywhere(w)))
         goto found;
-    if (w->loop) {
-        nosi_sched_poller->poll(w->loop, 0);
+    // One that lives on its events need not look at them twice: it sleeps without spinning.
+    if (w->loop && !from_events(w)) {
+        poll_events(w, 0);
         if ((p = w->next)) {
             w->next = NULL;
             goto found;
         }
+        if ((p = nosi_deque_take(&w->q)))
+            goto found;
     }
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
-        // At most half of the workers search at a time: more only get in each other's way.
-        if (n_workers(s) > 1 &&
+        // At most half of the workers search at a time: more only get in each other's way. One that
+        // lives on events waits for the next.
+        if (n_workers(s) > 1 && !from_events(w) &&
             (w->searching ||
              2 * atomic_load_explicit(&s->n_searching, memory_order_relaxed) < n_workers(s))) {
             set_searching(w, true);
@@ -738,7 +850,7 @@ static void poll_sometimes(Worker *w)
     if (now - w->polled_ns < 500000 && !w->sched->seeded)
         return;
     w->polled_ns = now;
-    nosi_sched_poller->poll(w->loop, 0);
+    poll_events(w, 0);
 }
 
 static void run_one(Worker *w, Proc *p)
@@ -774,7 +886,10 @@ again:;
             state = atomic_load_explicit(&p->state, memory_order_relaxed);
             atomic_store_explicit(&p->state, (state & ~(uint64_t)0xFFFF) | PROC_RUNNABLE,
                                   memory_order_relaxed);
-            nosi_runq_push(s, p);
+            if (keeps_reservation(w, true))
+                nosi_deque_push(&w->q, p);
+            else
+                nosi_runq_push(s, p);
             return;
         }
         goto again; // nobody else wants the worker
@@ -794,6 +909,11 @@ again:;
                               atomic_load_explicit(&w->n_ended, memory_order_relaxed) + 1,
                               memory_order_relaxed);
         break;
+    }
+    if (reserved_since(w) && !keeps_reservation(w, false)) {
+        set_reserved(w, 0);
+        if (nosi_deque_count(&w->q))
+            notify(s);
     }
     if (w->tick % TIMER_TICKS == 0) {
         check_timers(w);

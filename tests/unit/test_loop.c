@@ -8,12 +8,25 @@
 
 #include "io/io.h"
 #include "io/resource.h"
+#include "sched/internal.h"
 #include "sched/poll.h"
 #include "tests/unit/asm.h"
 #include "tests/unit/test.h"
 #include "vm/bytecode/builtin.h"
 #include "vm/interp/interp.h"
 #include "vm/util/alloc.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(NOS_VALGRIND)
+enum { SLOW = 20 };
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+enum { SLOW = 20 };
+#else
+enum { SLOW = 1 };
+#endif
+#else
+enum { SLOW = 1 };
+#endif
 
 static _Atomic(int) alive; // operations and resources not yet destroyed
 static _Atomic(int) cancels, closes;
@@ -153,6 +166,63 @@ static Value b_on_first(Proc *p, Value *args)
     return nosi_op_start(p, &new_op(5)->op, first_loop, start_posting);
 }
 
+/* args[0] processes wait for the first loop; one event there wakes them all. */
+static TestOp *together[64]; // first_loop's thread
+static int n_together;
+static void wake_together(LoopTask *t)
+{
+    int n = n_together;
+    (void)t;
+    n_together = 0;
+    for (int i = 0; i < n; i++)
+        nosi_op_done(&together[i]->op);
+}
+static void start_together(IoOp *op)
+{
+    static LoopTask task = {.run = wake_together};
+    TestOp *t = (TestOp *)op;
+    together[n_together++] = t;
+    if (n_together == t->result)
+        CHECK(nosi_loop_post(op->loop, &task));
+}
+static Value b_together(Proc *p, Value *args)
+{
+    return nosi_op_start(p, &new_op((int)value_small_int(args[0]))->op, first_loop, start_together);
+}
+static Value b_on_first_worker(Proc *p, Value *args)
+{
+    (void)p;
+    (void)args;
+    return value_small(nosi_loop_here() == first_loop);
+}
+
+/* An operation that somebody else ends: by a task that wakes nobody up, because it is posted by the
+ * loop's own worker. */
+static TestOp *left_to_others;
+static void start_left(IoOp *op)
+{
+    left_to_others = (TestOp *)op;
+}
+static void end_left(LoopTask *t)
+{
+    (void)t;
+    CHECK(left_to_others);
+    nosi_op_done(&left_to_others->op);
+}
+static Value b_left(Proc *p, Value *args)
+{
+    (void)args;
+    return nosi_op_start(p, &new_op(5)->op, nosi_loop_here(), start_left);
+}
+static Value b_end_left(Proc *p, Value *args)
+{
+    static LoopTask task = {.run = end_left};
+    (void)p;
+    (void)args;
+    CHECK(nosi_loop_post(nosi_loop_here(), &task));
+    return VALUE_UNIT;
+}
+
 typedef struct Work {
     IoReq io;
     int runs;
@@ -256,9 +326,13 @@ static Value b_sleep(Proc *p, Value *args)
 NATIVE(at_once, 1);
 NATIVE(posting, 1);
 NATIVE(timer, 1);
+NATIVE(left, 1);
+NATIVE(end_left, 1);
 NATIVE(wait, 1);
 NATIVE(remember, 1);
 NATIVE(on_first, 1);
+NATIVE(together, 1);
+NATIVE(on_first_worker, 1);
 NATIVE(work, 1);
 NATIVE(open, 0);
 NATIVE(listen, 0);
@@ -365,6 +439,25 @@ TEST(operations_end_and_give_results)
     }
 }
 
+TEST(what_is_woken_before_a_wait_begins_runs)
+{
+    enum { N = 5 };
+    Sched *s = sched(1);
+    Asm a = asm_begin("main", 0, 8);
+    FuncCell *other = child(&left_b, 0);
+    ASM(a, LOADI, 5, 0, 0);
+    for (int i = 0; i < N; i++) {
+        asm_spawn(&a, 2, other);
+        ASM(a, CALLB, 3, 0, asm_ref(&a, &posting_b)); // the other one runs, and an event wakes us
+        ASM(a, CALLB, 3, 0, asm_ref(&a, &end_left_b));
+        asm_receive(&a, 3);
+        ASM(a, ADD_I, 5, 5, 3);
+    }
+    ASM(a, RET, 5, 0, 0);
+    CHECK_EQ(int_outcome(nosi_sched_call(s, asm_end(&a))), 5 * N);
+    all_gone(s);
+}
+
 TEST(deadlines_end_operations)
 {
     Sched *s = sched(2);
@@ -409,6 +502,72 @@ TEST(operations_on_the_loop_of_another_worker)
     FuncCell *main = asm_end(&a);
     for (int i = 0; i < 20; i++)
         CHECK_EQ(int_outcome(nosi_sched_call(s, main)), 5 * N);
+    all_gone(s);
+}
+
+/* How many of n processes that one event wakes, and that compute for a while then, end on the
+ * worker of its loop. */
+static FuncCell *woken_together(int64_t n, int64_t turns)
+{
+    Asm c = asm_begin("child", 0, 6);
+    c.func.takes_self = true;
+    c.func.n_captures = 1;
+    ASM(c, CAPTURE, 1, 0, 0);
+    ASM(c, LOADI, 2, n, 0);
+    ASM(c, CALLB, 3, 2, asm_ref(&c, &together_b));
+    ASM(c, LOADI, 2, 0, 0);
+    ASM(c, LOADI, 3, turns, 0);
+    uint32_t top = asm_here(&c), out = ASM(c, JGE_I, 2, 3, 0);
+    ASM(c, ADDI_I, 2, 2, 1);
+    asm_patch(&c, ASM(c, LOOP, 0, 0, 0), top);
+    asm_land(&c, out);
+    ASM(c, CALLB, 3, 2, asm_ref(&c, &on_first_worker_b));
+    ASM(c, SEND, 1, 3, 0);
+    ASM(c, RET, 3, 0, 0);
+    FuncCell *f = asm_end(&c);
+    Asm a = asm_begin("main", 0, 8);
+    for (int i = 0; i < n; i++)
+        asm_spawn(&a, 2, f);
+    ASM(a, LOADI, 4, 0, 0);
+    for (int i = 0; i < n; i++) {
+        asm_receive(&a, 3);
+        ASM(a, ADD_I, 4, 4, 3);
+    }
+    ASM(a, RET, 4, 0, 0);
+    return asm_end(&a);
+}
+
+static Sched *two_started_workers(void)
+{
+    Sched *s = sched(2);
+    FuncCell *start = woken_together(8, 100000);
+    CHECK_EQ(int_outcome(nosi_sched_call(s, repeat(&remember_b, 1, 0))), 1);
+    while (atomic_load(&s->n_started) < 2)
+        int_outcome(nosi_sched_call(s, start));
+    return s;
+}
+
+TEST(what_one_event_wakes_stays_with_its_worker)
+{
+    // Worth a neighbour's help if each one takes long, as with a sanitizer.
+    enum { N = SLOW > 1 ? 8 : 40, TURNS = 300 / SLOW, ROUNDS = 50 };
+    Sched *s = two_started_workers();
+    FuncCell *main = woken_together(N, TURNS);
+    int kept = 0;
+    for (int i = 0; i < ROUNDS; i++)
+        kept += int_outcome(nosi_sched_call(s, main)) == N;
+    // Not always: the system may take the worker's core away.
+    CHECK_LT(SLOW > 1 ? 0 : ROUNDS * 3 / 4, kept);
+    all_gone(s);
+}
+
+TEST(others_help_when_what_one_event_wakes_computes)
+{
+    enum { N = 16, ROUNDS = 5 };
+    Sched *s = two_started_workers();
+    FuncCell *main = woken_together(N, 1000000);
+    for (int i = 0; i < ROUNDS; i++)
+        CHECK_LT(int_outcome(nosi_sched_call(s, main)), N);
     all_gone(s);
 }
 
