@@ -22,8 +22,9 @@
 
 enum {
     BACKLOG = 4096,
-    ACCEPT_BATCH = 64, // connections taken at one event
-    PAUSE_MS = 100,    // after running out of descriptors
+    ACCEPT_BATCH = 64,   // connections taken at one event
+    PAUSE_MS = 100,      // after running out of descriptors
+    HANDLER_WORDS = 256, // what a small request and its answer need: then nothing is collected
 };
 
 /* ---- accepting ------------------------------------------------------------------------------ */
@@ -161,6 +162,8 @@ Value nosi_server_given(Proc *p, Value *args)
 {
     (void)args;
     Exchange *x = nosi_http_newest(p);
+    // Not when the process is made: those of one batch of events would all have theirs at a time.
+    nosi_heap_reserve(&p->heap, HANDLER_WORDS); // or not: it can do with less
     return x ? nosi_http_request_value(p, x) : nosi_io_throw(p, IO_ERR_INVALID_HANDLE, NULL);
 }
 
