@@ -1005,6 +1005,7 @@ static void run_input(Repl *r, StrBuf *text)
 int nosi_repl(Vm *vm, const char *path, FILE *in, bool interactive)
 {
     Repl r = {.vm = vm, .in = in, .interactive = interactive};
+    vm->program->is_open = true;
     if (!nosi_vm_load_text(vm, "<start>", "", 0))
         return 1;
     vm->directory = nosi_strdup("");

@@ -5,6 +5,8 @@
 
 Each program has functions over Int, Float, Bool, lists, tuples, records, variants, closures and cells, with loops, recursion,
 pattern matching, exceptions and processes; main calls them with many arguments and prints what they give, exceptions included.
+It also has pipelines of list functions, each
+of them once more with a list at every stage: values and effects must be the same (vm/compile/fuse.c).
 It runs with --jit=off, --jit=eager, and eager under NOS_JIT_STRESS=1 and NOS_GC_STRESS=1. A program that differs is written to DIR
 and fails the run; the seed that makes it is printed.
 """
@@ -44,6 +46,24 @@ pull(b: Q, qs: List[Q], d: Float) -> () = match qs {
     }
 }
 guarded(f: () -> String) -> String = try { f() } catch { e -> "caught " ++ show(e) }
+mvar trail: String = ""
+mark(n: Int) -> Int = {
+    trail = trail ++ show(n) ++ ","
+    n
+}
+add_one(n: Int) -> Int = n + 1
+is_odd(n: Int) -> Bool = n % 2 != 0
+traced(f: () -> String) -> String = {
+    trail = ""
+    result = guarded(f)
+    result ++ " after " ++ trail
+}
+compared(f: () -> String, g: () -> String) -> String = {
+    a = traced(f)
+    b = traced(g)
+    if a == b then a else "PIPELINE DIFFERS: ${a} and ${b}"
+}
+stage(xs: List[Int]) -> List[Int] = xs
 """
 TYPES = ["Int", "Float", "Bool", "List[Int]", "P", "V", "(Int, Float)"]
 DIVISORS = [1, 2, 3, 4, 7, 8, 10, 16, 64, 1000, 2**31, 2**61, 2**62, 2**63 - 1]
@@ -282,6 +302,26 @@ class Gen:
         self.funcs.append((name, [u for _, u in params], t) if not recursive else (name, ["Small"] + [u for _, u in params], t))
         return "\n".join(out)
 
+    def pipeline(self):
+        """A pipeline, and the same with a function between its stages that lets no two of them become one loop."""
+        r, k = self.r, self.literal
+        f = lambda: r.choice([f"q => q {r.choice('+-*')} {k('Int')}", f"q => {r.choice([2, 6, 60])} / (q - {r.randrange(9)})",
+                              "q => mark(q + 1)", "add_one", "q => add_one(q) * 2", f"q => if q > {r.randrange(9)} then q else 0 - q",
+                              f"q => {{ w = q % {r.choice(DIVISORS)}\n w * w }}", "q => max(q, 3)", "q => (q, 2).0"])
+        p = lambda: r.choice([f"q => q % {r.randrange(2, 5)} == {r.randrange(2)}", f"q => mark(q) > {r.randrange(9)}", "is_odd",
+                              f"q => {r.randrange(40)} % (q - {r.randrange(9)}) < 4", f"q => q != {r.randrange(9)} && q < 50"])
+        last = r.choice([lambda: f".fold({k('Int')}, (s, q) => s * 3 + {r.choice(['q', 'mark(q)', '7 / (q - 2)'])})",
+                         lambda: f".foldl(mark(5), (s, q) => s - q)", lambda: f".any({p()})", lambda: f".all({p()})",
+                         lambda: f".find({p()})", lambda: f".count({p()})", lambda: ".sum()", lambda: ".length()",
+                         lambda: ".each(q => { mark(q)\n () })", lambda: ""])()
+        source = r.choice([self.literal("List[Int]"), f"[{r.randrange(5)}..{r.randrange(12)}]", f"range({r.randrange(4)}, mark(8))"])
+        fused, staged = source, f"stage({source})"
+        for _ in range(r.randrange(1, 5)):
+            s = r.choice([lambda: f".map({f()})", lambda: f".map({f()})", lambda: f".filter({p()})", lambda: f".takeWhile({p()})",
+                          lambda: f".take({r.randrange(6)})", lambda: f".take(mark({r.randrange(6)}))"])()
+            fused, staged = fused + s, f"stage({staged}{s})"
+        return f"    println(compared(() => show({fused}{last}), () => show({staged}{last})))"
+
     def program(self):
         r, parts, calls = self.r, [HEADER], []
         for _ in range(r.randrange(2, 6)):
@@ -293,6 +333,7 @@ class Gen:
             for _ in range(r.randrange(3, 7)):
                 args = ", ".join(str(r.randrange(30)) if u == "Small" else self.literal(u) for u in types)
                 calls.append(f"    println(\"{name} \" ++ guarded(() => show({name}({args}))))")
+        calls += [self.pipeline() for _ in range(8)]
         i = r.choice(calls).strip() if calls else "()"
         calls.append(f"    me = self()\n    pids = range(0, 5).map(k => spawn {{ total = total + k\n        me <- guarded(() => show(k * 3)) }})\n"
                      f"    println(pids.length())\n    println(range(0, 5).map(_ => receive {{ m -> m }}).sort())\n    println(total)\n    {i}")
@@ -337,6 +378,11 @@ def main():
                         print(want[1][:400], file=sys.stderr)
                     continue
             calls += want[1].count("fun")
+            if "PIPELINE DIFFERS" in want[1]:
+                keep = pathlib.Path(opt.keep, f"jit-{seed}.nos")
+                keep.write_text(text)
+                print(f"seed {seed}: a pipeline differs from its stages, see {keep}")
+                return 1
             for mode, stress in [("eager", False), ("eager", True)]:
                 got = run(opt.nostos, path, mode, stress)
                 if got != want and "timeout" not in (got[0], want[0]):

@@ -278,6 +278,17 @@ void nosi_cg_mvar_write(Fn *f, Symbol *s, Expr *value, bool locked);
 
 /* ---- lower_call.c ---------------------------------------------------------------------------- */
 
+typedef struct Args {
+    Expr **at; // in parameter order; NULL = missing
+    uint32_t n;
+    const uint32_t *order; // in which they are evaluated, or NULL
+    uint32_t n_order;
+} Args;
+Args nosi_cg_args(Fn *f, Expr *e);
+void nosi_cg_eval_arg(Fn *f, const Args *a, uint32_t i, uint32_t to,
+                      Function *fn); // with a cast where fn (may be NULL) wants a concrete type
+void nosi_cg_finish_call(Fn *f, Opcode op, uint32_t w, uint32_t operand, Expr *e,
+                         Dst d); // emits the call whose window is at w and delivers its result
 void nosi_cg_call(Fn *f, Expr *e, Dst d);
 void nosi_cg_spawn(Fn *f, Expr *e, Dst d);
 void nosi_cg_builtin(Fn *f, const char *name, uint32_t base, uint32_t n,
@@ -292,6 +303,11 @@ void nosi_cg_eval_default(Fn *f, Function *fn, uint32_t k,
                           uint32_t base);        // parameter k; those to its left are at base
 uint32_t nosi_cg_n_required(const Function *fn); // leading parameters that must be given
 
+/* ---- fuse.c ---------------------------------------------------------------------------------- */
+
+bool nosi_cg_fuse(Fn *f, Expr *e,
+                  Dst d); // a pipeline of list functions as one call; false: it is none
+
 /* ---- lower_decl.c ---------------------------------------------------------------------------- */
 
 void nosi_cg_run_job(Compiler *c, Job *j);
@@ -305,6 +321,7 @@ Job *nosi_cg_closure_job(Fn *f, JobKind kind, FnScope *scope, Name name, Local *
 void nosi_cg_fn_init(Fn *f, Compiler *c, FuncCell *cell, FnScope *scope, uint32_t n_params);
 FuncCell *nosi_cg_spawn_call_cell(Compiler *c,
                                   uint32_t n); // closure over f and n arguments that calls f
+void nosi_cg_publish_helper(Fn *f, const Function *like); // traces show it as `like`, or NULL
 FuncCell *nosi_cg_method_value_cell(Compiler *c, MethodSite *site);
 MethodSite *nosi_cg_method_site(Compiler *c, const Target *t); // lower_call.c
 

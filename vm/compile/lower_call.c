@@ -15,14 +15,7 @@
 #include "vm/compile/internal.h"
 #include "vm/value/shape.h"
 
-typedef struct Args {
-    Expr **at; // in parameter order; NULL = missing
-    uint32_t n;
-    const uint32_t *order; // in which they are evaluated, or NULL
-    uint32_t n_order;
-} Args;
-
-static Args args_of(Fn *f, Expr *e)
+Args nosi_cg_args(Fn *f, Expr *e)
 {
     Target *t = e->target;
     if (t && t->args)
@@ -58,6 +51,11 @@ static void eval_arg(Fn *f, const Args *a, uint32_t i, uint32_t to, Type *fun)
         nosi_cg_cast(f, to, a->at[i]->type, fun->args[i]);
 }
 
+void nosi_cg_eval_arg(Fn *f, const Args *a, uint32_t i, uint32_t to, Function *fn)
+{
+    eval_arg(f, a, i, to, function_type(fn));
+}
+
 /* Argument i goes to base + i. */
 static void eval_args(Fn *f, const Args *a, uint32_t base, Type *fun)
 {
@@ -81,8 +79,7 @@ static uint32_t n_evaluated(const Args *a)
     return a->order ? a->n_order : a->n;
 }
 
-/* Emits the call whose window is at w and delivers its result. */
-static void finish_call(Fn *f, Opcode op, uint32_t w, uint32_t operand, Expr *e, Dst d)
+void nosi_cg_finish_call(Fn *f, Opcode op, uint32_t w, uint32_t operand, Expr *e, Dst d)
 {
     bool cast = nosi_cg_is_dyn(e->type) && nosi_cg_is_concrete(f->result) &&
                 nosi_type_id(f->result) != TYPE_ANY;
@@ -141,7 +138,7 @@ static void type_text(Fn *f, const Expr *e, const Function *fn, uint32_t k, uint
 
 static void call_function(Fn *f, Expr *e, Function *fn, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     uint32_t top = f->top, w = nosi_cg_alloc(f, FRAME_HEADER + NOS_MAX(fn->n_params, a.n)),
              base = w + FRAME_HEADER;
     eval_args(f, &a, base, function_type(fn));
@@ -156,7 +153,7 @@ static void call_function(Fn *f, Expr *e, Function *fn, Dst d)
             else
                 nosi_cg_unit(f, base + i);
         }
-    finish_call(f, OP_CALL, w, nosi_cg_ref(f, nosi_cg_function_cell(f->c, fn)), e, d);
+    nosi_cg_finish_call(f, OP_CALL, w, nosi_cg_ref(f, nosi_cg_function_cell(f->c, fn)), e, d);
     f->top = top;
 }
 
@@ -296,7 +293,7 @@ void nosi_cg_builtin(Fn *f, const char *name, uint32_t base, uint32_t n, uint32_
 
 static void call_builtin(Fn *f, Expr *e, const Builtin *b, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     const struct Special *s = find_special(b);
     if (s && special_call(f, e, s, &a, d))
         return;
@@ -315,7 +312,7 @@ static void call_builtin(Fn *f, Expr *e, const Builtin *b, Dst d)
 
 static void construct(Fn *f, Expr *e, Ctor *k, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     uint32_t top = f->top, to = d.kind == DST_REG ? d.reg : nosi_cg_alloc(f, 1);
     Shape *s = nosi_cg_shape(f->c, k);
     if (k->n_fields == 0) {
@@ -410,7 +407,7 @@ static void local_default(Fn *f, Local *l, uint32_t i, uint32_t to)
 
 static void call_value(Fn *f, Expr *e, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     Job *known = known_callee(f, e);
     uint32_t top = f->top;
     Local *l = callee_local(e);
@@ -418,7 +415,7 @@ static void call_value(Fn *f, Expr *e, Dst d)
         uint32_t w = nosi_cg_alloc(f, FRAME_HEADER + a.n);
         Type *fun = l->scheme ? nosi_prune(l->scheme->type) : NULL;
         eval_args(f, &a, w + FRAME_HEADER, fun && fun->kind == TY_FUN ? fun : NULL);
-        finish_call(f, OP_CALL, w, nosi_cg_ref(f, known->cell), e, d);
+        nosi_cg_finish_call(f, OP_CALL, w, nosi_cg_ref(f, known->cell), e, d);
         f->top = top;
         return;
     }
@@ -433,14 +430,14 @@ static void call_value(Fn *f, Expr *e, Dst d)
     for (uint32_t i = 0; i < a.n; i++)
         if (!a.at[i])
             local_default(f, l, i, base + i);
-    finish_call(f, OP_CALLC, w, a.n, e, d);
+    nosi_cg_finish_call(f, OP_CALLC, w, a.n, e, d);
     f->top = top;
 }
 
 static void call_field(Fn *f, Expr *e, Dst d)
 {
     Target *t = e->target;
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     uint32_t top = f->top, w = nosi_cg_alloc(f, FRAME_HEADER + 1 + a.n),
              base = w + FRAME_HEADER + 1;
     uint32_t mark = f->top, rec = nosi_cg_any(f, e->a);
@@ -449,7 +446,7 @@ static void call_field(Fn *f, Expr *e, Dst d)
                 nosi_cg_field_of(f, e->a->type, t->name ? t->name : e->name));
     f->top = mark;
     eval_args(f, &a, base, NULL);
-    finish_call(f, OP_CALLC, w, a.n, e, d);
+    nosi_cg_finish_call(f, OP_CALLC, w, a.n, e, d);
     f->top = top;
 }
 
@@ -488,18 +485,18 @@ MethodSite *nosi_cg_method_site(Compiler *c, const Target *t)
 
 static void call_method(Fn *f, Expr *e, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     MethodSite *s = nosi_cg_method_site(f->c, e->target);
     uint32_t top = f->top, w = nosi_cg_alloc(f, FRAME_HEADER + NOS_MAX(a.n, 1u));
     eval_args(f, &a, w + FRAME_HEADER, NULL);
-    finish_call(f, OP_CALLM, w, nosi_cg_ref(f, s), e, d);
+    nosi_cg_finish_call(f, OP_CALLM, w, nosi_cg_ref(f, s), e, d);
     f->top = top;
 }
 
 /* m.update(f): m := f(m) under the lock; the new value. */
 static void mvar_update(Fn *f, Expr *e, Dst d)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     Ctx ctx;
     uint32_t top = f->top, to = d.kind == DST_REG ? d.reg : nosi_cg_alloc(f, 1),
              fn = nosi_cg_any(f, a.at[0]);
@@ -537,6 +534,8 @@ void nosi_cg_call(Fn *f, Expr *e, Dst d)
         nosi_cg_self_loop(f, e);
         return;
     }
+    if (nosi_cg_fuse(f, e, d))
+        return;
     switch (t ? t->kind : TARGET_VALUE) {
     case TARGET_FUNC:
         call_function(f, e, t->func, d);
@@ -587,7 +586,7 @@ bool nosi_cg_is_self_call(Fn *f, Expr *e)
     } else {
         return false;
     }
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     return a.n == f->n_params && all_given(&a);
 }
 
@@ -625,7 +624,7 @@ static bool mentions(Fn *f, Expr *e, uint32_t reg)
  * parameter when no argument evaluated later reads that. */
 static void args_to_params(Fn *f, Expr *e)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     Type *fun = f->function ? function_type(f->function) : NULL;
     uint32_t top = f->top, n = n_evaluated(&a);
     uint32_t *from = ARENA_ARRAY(&f->c->scratch, uint32_t, a.n + 1);
@@ -680,7 +679,7 @@ bool nosi_cg_trmc_site(Fn *f, Expr *e, TrmcKind *kind, uint32_t *field)
     if ((e->kind != EXPR_CALL && e->kind != EXPR_PIPE) || !e->target ||
         e->target->kind != TARGET_CTOR || !e->target->ctor->n_fields)
         return false;
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     Ctor *k = e->target->ctor;
     uint32_t i = a.order && a.n_order ? a.order[a.n_order - 1] : a.n - 1;
     if (a.n != k->n_fields || i >= a.n || !a.at[i] || !nosi_cg_is_self_call(f, a.at[i]))
@@ -731,7 +730,7 @@ static Expr *cons_cells(Fn *f, Expr *e)
 
 static Expr *ctor_cell(Fn *f, Expr *e)
 {
-    Args a = args_of(f, e);
+    Args a = nosi_cg_args(f, e);
     Ctor *k = e->target->ctor;
     uint32_t base = nosi_cg_alloc(f, k->n_fields);
     uint32_t cell = f->trmc_into ? nosi_cg_alloc(f, 1) : f->trmc_root;

@@ -523,6 +523,13 @@ FuncCell *nosi_cg_spawn_call_cell(Compiler *c, uint32_t n)
     return cell;
 }
 
+void nosi_cg_publish_helper(Fn *f, const Function *like)
+{
+    const char *sig = like ? signature_of(f->c, like->clauses.at, like->clauses.n, like->n_params)
+                           : blanks(f->n_params);
+    publish(f, (Meta){sig, NULL, f->n_params, NULL, false});
+}
+
 FuncCell *nosi_cg_method_value_cell(Compiler *c, MethodSite *site)
 {
     FuncCell *cell = nosi_func_declare(site->name);

@@ -289,6 +289,7 @@ typedef struct Program {
              // scc_end[i]
     VEC(Symbol *) consts;     // constants the program uses, those they mention first
     VEC(Item *) exprs;        // ITEM_EXPR of the units of this check
+    bool is_open;             // later units may redefine functions (REPL)
     bool reflects;            // resolve: it uses natives with FX_TYPES
     TypeDef *option, *result; // library types the checker and the runtime know
     void *infer;              // infer's own state
