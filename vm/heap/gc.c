@@ -102,6 +102,7 @@ enum {
     SPARE_MAX = 1 << 22, // of one
     SPARE_ALL = 1 << 23  // of all together
 };
+_Static_assert(YOUNG_MAX * sizeof(Value) <= SPARE_MAX, "the largest young blocks are kept");
 typedef struct Spare {
     void *p;
     size_t bytes;

@@ -38,7 +38,7 @@ enum {
     YOUNG_MIN = 32,        // words: the first young generation is 256 bytes
     YOUNG_BUSY =
         1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
-    YOUNG_MAX = 1 << 18,     // how far it grows because much survives (2 MiB)
+    YOUNG_MAX = 1 << 19,     // how far it grows because much survives (4 MiB)
     OLD_BLOCK_MAX = 1 << 20, // words of the largest old block
     OFFHEAP_MIN = 1 << 20,   // bytes
 };
