@@ -64,6 +64,7 @@ compared(f: () -> String, g: () -> String) -> String = {
     if a == b then a else "PIPELINE DIFFERS: ${a} and ${b}"
 }
 stage(xs: List[Int]) -> List[Int] = xs
+floats(xs: List[Float]) -> List[Float] = xs
 """
 TYPES = ["Int", "Float", "Bool", "List[Int]", "P", "V", "(Int, Float)"]
 DIVISORS = [1, 2, 3, 4, 7, 8, 10, 16, 64, 1000, 2**31, 2**61, 2**62, 2**63 - 1]
@@ -320,6 +321,9 @@ class Gen:
             s = r.choice([lambda: f".map({f()})", lambda: f".map({f()})", lambda: f".filter({p()})", lambda: f".takeWhile({p()})",
                           lambda: f".take({r.randrange(6)})", lambda: f".take(mark({r.randrange(6)}))"])()
             fused, staged = fused + s, f"stage({staged}{s})"
+        if r.random() < 0.1:
+            half = r.choice([".map(q => q.toFloat() * 0.5)", ".map(q => 0.1 - q.toFloat())"])
+            fused, staged, last = fused + half, f"floats({staged}{half})", ".sum()"
         return f"    println(compared(() => show({fused}{last}), () => show({staged}{last})))"
 
     def program(self):

@@ -16,7 +16,8 @@
  * same too.
  *
  * "Throws nothing" trusts static types. A value that contradicts its type (out of an unchecked
- * message) raises the same TypeError, but elements before it may have reached the consumer. */
+ * message) raises the same TypeError, and a function that has no frame left the same StackOverflow,
+ * but elements before it may have reached the last function. */
 #include <string.h>
 
 #include "vm/compile/internal.h"
@@ -36,6 +37,8 @@ typedef enum {
     LF_FIND,
     LF_COUNT,
     LF_SUM,
+    LF_SUM_FLOATS,
+    LF_FIRST_FLOAT, // the part of LF_SUM_FLOATS before the first element
     LF_LENGTH,
     LF_COLLECT, // no call: the list that the last stage makes
 } ListFnKind;
@@ -51,6 +54,8 @@ static const struct ListFn {
     {"find", LF_FIND, 2},     {"count", LF_COUNT, 2},   {"sum", LF_SUM, 1},
     {"length", LF_LENGTH, 1},
 };
+
+static const struct ListFn sum_floats = {"sum of Floats", LF_SUM_FLOATS, 1};
 
 enum { MAX_STAGES = 8 };
 
@@ -111,9 +116,9 @@ static const struct ListFn *list_fn(Expr *e)
         Type *list = type_of(t->args[0]);
         if (!nosi_cg_is(list, TC_LIST))
             return NULL;
-        if (l->kind == LF_SUM && !nosi_cg_is(list->args[0], TC_INT))
-            return NULL; // 0 of which kind?
-        return l;
+        if (l->kind != LF_SUM || nosi_cg_is(list->args[0], TC_INT))
+            return l;
+        return nosi_cg_is(list->args[0], TC_FLOAT) ? &sum_floats : NULL;
     }
     return NULL;
 }
@@ -409,6 +414,7 @@ typedef struct Loop {
     Fn *g;
     uint32_t x, t;            // element, result of a test
     Label next, end;          // with the next element; no more elements
+    Label first;              // FIRST_FLOAT: there is one
     uint32_t acc;             // what is counted, summed up, folded
     uint32_t root, last, nil; // COLLECT: a cell before the first one; the last one; []
 } Loop;
@@ -474,6 +480,13 @@ static void emit_consumer(Loop *l, const Stage *s, ListFnKind kind)
     case LF_SUM:
         nosi_cg_abc(g, OP_ADD_I, l->acc, l->acc, l->x);
         break;
+    case LF_SUM_FLOATS:
+        nosi_cg_abc(g, OP_ADD_F, l->acc, l->acc, l->x);
+        break;
+    case LF_FIRST_FLOAT:
+        nosi_cg_move(g, l->acc, l->x);
+        nosi_cg_goto(g, l->first);
+        break;
     default:
         nosi_cg_abc(g, OP_CONS, l->t, l->x, l->nil);
         nosi_cg_abc(g, OP_SETTAIL, l->last, l->t, 0);
@@ -504,17 +517,42 @@ static void emit_end(Loop *l, ListFnKind kind)
     }
 }
 
-static void emit_loop(Fn *g, const Pipe *p)
+static void emit_loop(Loop *l, const Pipe *p, ListFnKind kind)
+{
+    Fn *g = l->g;
+    l->next = nosi_cg_label(g);
+    Label head = nosi_cg_here(g);
+    for (uint32_t i = 0; i < p->n_stages; i++)
+        if (p->stages[i].fn->kind == LF_TAKE)
+            nosi_cg_jump(g, OP_JLE_IK, p->stages[i].args, 0, l->end);
+    if (p->is_range) {
+        nosi_cg_jump(g, OP_JGE_I, 0, 1, l->end);
+        nosi_cg_move(g, l->x, 0);
+        nosi_cg_hint(g, &(Type){.kind = TY_CON, .con = &nosi_tycons[TC_INT]});
+        nosi_cg_abc(g, OP_ADDI_I, 0, 0, 1);
+    } else {
+        nosi_cg_jump(g, OP_JNCONS, 0, 0, l->end);
+        nosi_cg_abc(g, OP_HEAD_U, l->x, 0, 0);
+        nosi_cg_abc(g, OP_TAIL_U, 0, 0, 0);
+    }
+    for (uint32_t i = 0; i < p->n_stages; i++)
+        emit_stage(l, &p->stages[i]);
+    emit_consumer(l, &p->consumer, kind);
+    nosi_cg_bind(g, l->next);
+    nosi_cg_loop(g, head);
+}
+
+static void emit_body(Fn *g, const Pipe *p)
 {
     ListFnKind kind = p->consumer.fn ? p->consumer.fn->kind : LF_COLLECT;
-    Loop l = {.g = g, .next = nosi_cg_label(g), .end = nosi_cg_label(g)};
+    Loop l = {.g = g, .end = nosi_cg_label(g)};
     l.x = nosi_cg_alloc(g, 1);
     l.t = nosi_cg_alloc(g, 1);
     if (kind == LF_FOLD)
         l.acc = p->consumer.args;
-    if (kind == LF_COUNT || kind == LF_LENGTH || kind == LF_SUM) {
+    if (kind == LF_COUNT || kind == LF_LENGTH || kind == LF_SUM || kind == LF_SUM_FLOATS) {
         l.acc = nosi_cg_alloc(g, 1);
-        nosi_cg_loadk(g, l.acc, value_small(0));
+        nosi_cg_loadk(g, l.acc, value_small(0)); // also the sum of no Floats
     }
     if (kind == LF_COLLECT) {
         l.nil = nosi_cg_alloc(g, 1);
@@ -524,25 +562,12 @@ static void emit_loop(Fn *g, const Pipe *p)
         nosi_cg_abc(g, OP_CONS, l.root, l.nil, l.nil);
         nosi_cg_move(g, l.last, l.root);
     }
-    Label head = nosi_cg_here(g);
-    for (uint32_t i = 0; i < p->n_stages; i++)
-        if (p->stages[i].fn->kind == LF_TAKE)
-            nosi_cg_jump(g, OP_JLE_IK, p->stages[i].args, 0, l.end);
-    if (p->is_range) {
-        nosi_cg_jump(g, OP_JGE_I, 0, 1, l.end);
-        nosi_cg_move(g, l.x, 0);
-        nosi_cg_hint(g, &(Type){.kind = TY_CON, .con = &nosi_tycons[TC_INT]});
-        nosi_cg_abc(g, OP_ADDI_I, 0, 0, 1);
-    } else {
-        nosi_cg_jump(g, OP_JNCONS, 0, 0, l.end);
-        nosi_cg_abc(g, OP_HEAD_U, l.x, 0, 0);
-        nosi_cg_abc(g, OP_TAIL_U, 0, 0, 0);
+    if (kind == LF_SUM_FLOATS) { // 0 is an Int, and -0.0 is not 0.0 + -0.0
+        l.first = nosi_cg_label(g);
+        emit_loop(&l, p, LF_FIRST_FLOAT);
+        nosi_cg_bind(g, l.first);
     }
-    for (uint32_t i = 0; i < p->n_stages; i++)
-        emit_stage(&l, &p->stages[i]);
-    emit_consumer(&l, &p->consumer, kind);
-    nosi_cg_bind(g, l.next);
-    nosi_cg_loop(g, head);
+    emit_loop(&l, p, kind);
     nosi_cg_bind(g, l.end);
     emit_end(&l, kind);
 }
@@ -573,7 +598,7 @@ static FuncCell *pipe_cell(Compiler *c, Pipe *p)
     nosi_cg_fn_init(&g, c, cell, NULL, p->n_params);
     if (fn)
         at_call(&g, fn);
-    emit_loop(&g, p);
+    emit_body(&g, p);
     nosi_cg_publish_helper(&g, fn);
     return cell;
 }
