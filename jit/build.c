@@ -12,6 +12,7 @@
 
 #include "jit/build.h"
 #include "jit/hoist.h"
+#include "jit/select.h"
 
 /* ---- adding instructions --------------------------------------------------------------------- */
 
@@ -742,6 +743,7 @@ Ir *nosi_ir_build(const IrRequest *q)
         b->refused = "types that contradict each other";
     if (!b->refused) {
         finish_phis(b);
+        nosi_ir_select(b->ir);
         constants_first(b->ir);
         if (!b->request->cautious)
             nosi_ir_hoist(b->ir);

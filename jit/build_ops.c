@@ -78,10 +78,14 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
     case IR_MUL:
         if (ci && cj)
             return nosi_b_const_int(b, (int64_t)(u * v));
+        if (ci)
+            return int_op(b, body, op, y, x);
         if (cj && j == 1)
             return x;
-        if (ci && i == 1)
-            return y;
+        if (cj && (j == 2 || j == 3)) { // an addition takes a third of the time
+            r = op2(b, IR_ADD, TY_INT, x, x);
+            return j == 2 ? r : op2(b, IR_ADD, TY_INT, r, x);
+        }
         break;
     case IR_DIV:
     case IR_MOD:
