@@ -650,6 +650,15 @@ static bool is_test(IrOp op)
 /* A test whose value is used: 1 or 0. */
 static void emit_test(Emit *e, Ref r)
 {
+    static const uint16_t ints[] = {
+        [IC_EQ] = MIR_EQ, [IC_NE] = MIR_NE, [IC_LT] = MIR_LT,  [IC_LE] = MIR_LE,
+        [IC_GT] = MIR_GT, [IC_GE] = MIR_GE, [IC_ULT] = MIR_ULT};
+    const IrIns *i = IN(r);
+    if (i->op == IR_ICMP) {
+        emit3(e, (MIR_insn_code_t)ints[i->cond], op_reg(e, reg_of(e, r)),
+              op_reg(e, in_reg(e, i->a)), val(e, i->b));
+        return;
+    }
     MIR_label_t no = new_label(e);
     e->fused[r] = true;
     emit2(e, MIR_MOV, op_reg(e, reg_of(e, r)), op_int(e, 0));

@@ -1,11 +1,13 @@
 /* select.c -- see select.h.
  *
  *      if x & 1 then t else f     ==>     (t & -(x & 1)) + (f & (x & 1) - 1)
+ *      if x < y then n + 1 else n ==>     n + (x < y)
  *
  * where t and f take a few instructions that nobody can see: both are computed. Whether a number is
  * odd is what a processor cannot predict, and a branch that goes the other way costs more than all
- * of this (collatz: half of its time). MIR has no conditional move. Other conditions are left
- * alone: most of them are predicted well. */
+ * of this (collatz: half of its time). Who counts what has a property often cannot be predicted
+ * either (sieve), and a comparison as a number costs as much as a branch that is predicted. MIR has
+ * no conditional move. Other conditions are left alone: most of them are predicted well. */
 #include "jit/select.h"
 
 enum { MAX_SIDE = 4 }; // instructions
@@ -19,10 +21,7 @@ static bool is_const(const Ir *ir, Ref r, int64_t k)
 /* The bit that the branch at the end of block b looks at. */
 static Ref tested_bit(const Ir *ir, const IrBlock *b, bool *if_set)
 {
-    const IrIns *end = ir_ins(ir, vec_last(&b->ins));
-    if (end->op != IR_BRANCH)
-        return 0;
-    const IrIns *test = ir_ins(ir, end->a);
+    const IrIns *test = ir_ins(ir, ir_ins(ir, vec_last(&b->ins))->a);
     if (test->op != IR_ICMP || (test->cond != IC_NE && test->cond != IC_EQ) ||
         !is_const(ir, test->b, 0))
         return 0;
@@ -86,31 +85,88 @@ static Ref constant(Ir *ir, int64_t k)
     return r;
 }
 
+/* How the two values of a phi are chosen between. */
+typedef struct Choice {
+    enum { CHOOSE_NOTHING, CHOOSE_BY_BIT, CHOOSE_COUNT } how;
+    Ref test;     // the bit; or the comparison that decides whether to count
+    bool negated; // the first side is for a test that does not hold
+} Choice;
+
+/* One side gives n, the other n + 1 or n - 1. *first: the first one counts. */
+static bool is_count(const Ir *ir, Ref yes, Ref no, bool *first)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        const IrIns *sum = ir_ins(ir, k ? no : yes);
+        *first = k == 0;
+        if (sum->op == IR_ADD && sum->a == (k ? yes : no) &&
+            (is_const(ir, sum->b, 1) || is_const(ir, sum->b, -1)))
+            return true;
+    }
+    return false;
+}
+
+static Choice choice_of(const Ir *ir, const IrBlock *b, Ref yes, Ref no)
+{
+    bool if_set = false, first = false;
+    Ref bit = tested_bit(ir, b, &if_set);
+    if (bit)
+        return (Choice){CHOOSE_BY_BIT, bit, !if_set};
+    Ref test = ir_ins(ir, vec_last(&b->ins))->a;
+    const IrIns *i = ir_ins(ir, test);
+    if (i->op == IR_ICMP && i->cond != IC_ULT && is_count(ir, yes, no, &first))
+        return (Choice){CHOOSE_COUNT, test, !first};
+    return (Choice){0};
+}
+
+/* The comparison in block t, or its inverse. */
+static Ref comparison(Ir *ir, uint32_t t, Ref test, bool inverse)
+{
+    static const uint8_t other[] = {[IC_EQ] = IC_NE, [IC_NE] = IC_EQ, [IC_LT] = IC_GE,
+                                    [IC_GE] = IC_LT, [IC_GT] = IC_LE, [IC_LE] = IC_GT};
+    IrIns i = *ir_ins(ir, test);
+    Ref r = add(ir, t, IR_ICMP, i.a, i.b);
+    ir_ins(ir, r)->type = TY_BOOL;
+    ir_ins(ir, r)->cond = inverse ? other[i.cond] : i.cond;
+    return r;
+}
+
+static Ref chosen(Ir *ir, uint32_t t, Choice c, Ref yes, Ref no)
+{
+    if (c.negated) {
+        Ref swap = yes;
+        yes = no;
+        no = swap;
+    }
+    if (c.how == CHOOSE_COUNT) // yes is no + 1 or no - 1
+        return add(ir, t, is_const(ir, ir_ins(ir, yes)->b, 1) ? IR_ADD : IR_SUB, no,
+                   comparison(ir, t, c.test, c.negated));
+    Ref if_one = add(ir, t, IR_SUB, constant(ir, 0), c.test), // all bits or none
+        if_zero = add(ir, t, IR_ADD, c.test, constant(ir, -1));
+    yes = add(ir, t, IR_AND, yes, if_one);
+    no = add(ir, t, IR_AND, no, if_zero);
+    return add(ir, t, IR_ADD, yes, no);
+}
+
 /* Both sides, and what chooses, go into block t, the first side; the other one stays empty. */
-static void select(Ir *ir, uint32_t from, Ref bit, bool if_set)
+static void select(Ir *ir, uint32_t from)
 {
     IrBlock *blocks = ir->blocks.at;
     uint32_t t = blocks[from].succ[0], f = blocks[from].succ[1], to = blocks[t].succ[0];
     IrBlock *x = &blocks[t], *y = &blocks[f], *meet = &blocks[to];
     uint32_t phi = only_phi(ir, meet), which = meet->preds.at[0] == t ? 0 : 1;
     Ref yes = ir->args.at[ir_ins(ir, phi)->args + which],
-        no = ir->args.at[ir_ins(ir, phi)->args + !which], end = vec_pop(&x->ins);
-    if (!if_set) {
-        Ref swap = yes;
-        yes = no;
-        no = swap;
-    }
+        no = ir->args.at[ir_ins(ir, phi)->args + !which];
+    Choice c = choice_of(ir, &blocks[from], yes, no);
+    if (c.how == CHOOSE_NOTHING)
+        return;
+    Ref end = vec_pop(&x->ins);
     for (uint32_t k = 0; k + 1 < y->ins.n; k++) {
         ir_ins(ir, y->ins.at[k])->block = t;
         vec_push(&x->ins, y->ins.at[k]);
     }
     y->ins.n = y->preds.n = 0;
     y->succ[0] = 0;
-    Ref if_one = add(ir, t, IR_SUB, constant(ir, 0), bit), // all bits or none
-        if_zero = add(ir, t, IR_ADD, bit, constant(ir, -1));
-    yes = add(ir, t, IR_AND, yes, if_one);
-    no = add(ir, t, IR_AND, no, if_zero);
-    Ref v = add(ir, t, IR_ADD, yes, no);
+    Ref v = chosen(ir, t, c, yes, no);
     vec_push(&x->ins, end);
     IrIns *branch = ir_ins(ir, vec_last(&blocks[from].ins)), *p = ir_ins(ir, phi);
     branch->op = IR_JUMP;
@@ -127,15 +183,14 @@ void nosi_ir_select(Ir *ir)
 {
     for (uint32_t b = 1; b < ir->blocks.n; b++) {
         const IrBlock *x = &ir->blocks.at[b];
-        bool if_set = false;
-        Ref bit = x->ins.n ? tested_bit(ir, x, &if_set) : 0;
-        if (!bit || x->succ[0] == x->succ[1] || !is_short_side(ir, x->succ[0], b) ||
+        if (!x->ins.n || ir_ins(ir, vec_last(&x->ins))->op != IR_BRANCH ||
+            x->succ[0] == x->succ[1] || !is_short_side(ir, x->succ[0], b) ||
             !is_short_side(ir, x->succ[1], b))
             continue;
         uint32_t to = ir->blocks.at[x->succ[0]].succ[0];
         const IrBlock *meet = &ir->blocks.at[to];
         if (to == ir->blocks.at[x->succ[1]].succ[0] && meet->preds.n == 2 && !meet->is_header &&
             only_phi(ir, meet))
-            select(ir, b, bit, if_set);
+            select(ir, b);
     }
 }
