@@ -63,6 +63,17 @@ static uint32_t returned_state(Build *b, Body *body, Ref v)
 
 /* ---- inlining -------------------------------------------------------------------------------- */
 
+/* Does it go round a loop of its own (not a self tail call, which jumps to its beginning)? */
+static bool has_inner_loop(const Func *f)
+{
+    for (uint32_t pc = 0; pc < f->n_code; pc++) {
+        uint32_t to[2];
+        if (nosi_instr_targets(f, pc, to, 2) == 1 && to[0] <= pc && to[0] > 0)
+            return true;
+    }
+    return false;
+}
+
 static bool may_inline(const Build *b, const Body *body, const Func *f)
 {
     uint32_t depth = 0, copies = 0;
@@ -75,7 +86,9 @@ static bool may_inline(const Build *b, const Body *body, const Func *f)
     }
     if (depth > MAX_INLINE_DEPTH)
         return false;
-    return copies == 0 || (copies < MAX_RECURSION && f->n_code <= MAX_RECURSIVE_CODE);
+    // A call costs little beside a loop, and loops in each other are slow to compile.
+    return copies == 0 ||
+           (copies < MAX_RECURSION && f->n_code <= MAX_RECURSIVE_CODE && !has_inner_loop(f));
 }
 
 /* The result, or 0: it does not return here (the block is closed). */
