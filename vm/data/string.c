@@ -470,6 +470,28 @@ bool nosi_string_concat(Heap *h, Value a, Value b, Value *out)
     return ok;
 }
 
+bool nosi_string_append_in_place(Heap *h, Value ab[2], Value *out)
+{
+    if (!value_is_kind(ab[0], OBJ_LSTRING))
+        return false;
+    const Object *o = value_obj(ab[0]);
+    StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
+    size_t offset = o->word[LSTRING_OFFSET], na = o->word[LSTRING_BYTES], end = offset + na,
+           chars = o->word[LSTRING_CHARS] + nosi_string_length(ab[1]),
+           n = nosi_string_byte_length(ab[1]);
+    if (n == 0 || atomic_load_explicit(&b->used, memory_order_relaxed) != end || b->cap - end < n)
+        return false;
+    ROOT_ARRAY(h, ab, 2); // ab[0] holds the blob
+    bool ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, n);
+    UNROOT(h);
+    if (!ok || !nosi_blob_claim(b, end, n))
+        return false;
+    nosi_blob_ref(b);
+    put(b->bytes + end, ab[1]);
+    *out = long_nogc(h, b, offset, na + n, chars, n);
+    return true;
+}
+
 bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out)
 {
     if (n == 0)

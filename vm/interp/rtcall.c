@@ -221,10 +221,13 @@ Value nosi_rt_concat(Proc *p, Value a, Value b)
     if (!value_is_string(b))
         return nosi_type_error(p, "String", b);
     size_t n = nosi_string_byte_length(b);
-    if (NOS_UNLIKELY(nosi_string_byte_length(a) + n > CONCAT_MAX))
-        return concat_long(p, a, b);
-    if (!nosi_string_concat(&p->heap, a, b, &out))
+    if (NOS_UNLIKELY(nosi_string_byte_length(a) + n > CONCAT_MAX)) {
+        Value ab[2] = {a, b};
+        if (n > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, ab, &out))
+            return concat_long(p, ab[0], ab[1]);
+    } else if (!nosi_string_concat(&p->heap, a, b, &out)) {
         return nosi_out_of_memory(p);
+    }
     charge_copy(p, n, nosi_string_byte_length(out));
     return out;
 }
