@@ -63,8 +63,9 @@ typedef struct JitCode {
 } JitCode;
 
 /* Budget that entering a function costs at least for each frame it stands for. What is granted is
- * so limited that machine frames never go beyond the depth limit. */
-enum { ENTRY_CHARGE = 48 };
+ * so limited that machine frames never go beyond the depth limit. More makes the slices of what
+ * only calls so short that what comes between them is felt: with 48 fib had slices of 17 us. */
+enum { ENTRY_CHARGE = 16 };
 
 enum { STATUS_RETURNED, STATUS_LEFT, STATUS_DECLINED };
 
