@@ -80,10 +80,12 @@ struct Sched {
     /* any thread */
     _Atomic(uint32_t) n_started, n_sleeping, n_searching;
     _Atomic(bool) stop;
-    _Atomic(uint64_t) next_serial, next_ref;
-    _Atomic(uint64_t) n_procs; // alive; counted only when options.max_processes is set
     _Atomic(int64_t) io_pending;
     _Atomic(uint64_t) logical_ns; // clock of a seeded run
+    /* any thread, written often: not in the line of what is read often */
+    _Alignas(64) _Atomic(uint64_t) next_serial;
+    _Atomic(uint64_t) next_ref;
+    _Atomic(uint64_t) n_procs; // alive; counted only when options.max_processes is set
     RunQ inject;
     PidShard pids[PID_SHARDS];
     /* stash_lock */
