@@ -743,6 +743,8 @@ Ir *nosi_ir_build(const IrRequest *q)
         b->refused = "types that contradict each other";
     if (!b->refused) {
         finish_phis(b);
+        if (q->built)
+            nosi_ir_print(b->ir, q->built);
         nosi_ir_select(b->ir);
         constants_first(b->ir);
         if (!b->request->cautious)

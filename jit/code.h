@@ -60,6 +60,7 @@ typedef struct JitCode {
     bool is_void;              // withdrawn
     bool is_poor;              // not entered by the interpreter any more
     uint32_t n_poor;           // visits that were over at once; racy
+    struct GdbEntry *gdb;      // what gdb was told, or NULL
 } JitCode;
 
 /* Budget that entering a function costs at least for each frame it stands for. What is granted is
@@ -70,9 +71,13 @@ enum { ENTRY_CHARGE = 16 };
 enum { STATUS_RETURNED, STATUS_LEFT, STATUS_DECLINED };
 
 struct MirCtx;
-/* Makes machine code of ir. Takes nothing. NULL: `why` says what is wrong. */
-JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why);
+/* Makes machine code of ir. Takes nothing. NULL: `why` says what is wrong. `text` gets the MIR, or
+ * is NULL. */
+JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text);
 extern const char nosi_jit_too_large[]; // a `why`
+
+/* For tools: the function, and the loop if it is one's, then `suffix`. */
+void nosi_code_name(StrBuf *out, const JitCode *c, const char *suffix);
 
 void nosi_jit_code_free(JitCode *c); // takes; nobody runs it
 

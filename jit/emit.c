@@ -6,6 +6,7 @@
 #include <mir-gen.h>
 #include <mir.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -53,6 +54,7 @@ typedef struct Emit {
     uint32_t words;
     void *generic; // machine code
     MIR_item_t generic_func;
+    StrBuf *text; // gets the MIR, or NULL
 } Emit;
 
 #define IN(r) (&e->ir->ins.at[r])
@@ -1349,6 +1351,19 @@ static void no_interface(MIR_context_t mir, MIR_item_t item)
     (void)mir, (void)item; // not NULL: MIR_link(NULL) never forgets a module
 }
 
+static void print_mir(const Emit *e, MIR_item_t func)
+{
+    char *s = NULL;
+    size_t n;
+    FILE *f = open_memstream(&s, &n);
+    if (!f)
+        return;
+    MIR_output_item(e->mir, f, func);
+    if (fclose(f) == 0)
+        nosi_strbuf_add(e->text, s, n);
+    free(s); // not ours
+}
+
 static void *build(struct MIR_context *mir, void *arg)
 {
     Emit *e = arg;
@@ -1358,6 +1373,11 @@ static void *build(struct MIR_context *mir, void *arg)
     MIR_item_t main_func = e->func;
     if (e->ir->osr_pc == IR_CALL_PC)
         emit_generic(e);
+    if (e->text) { // linking changes it
+        print_mir(e, main_func);
+        if (e->generic_func)
+            print_mir(e, e->generic_func);
+    }
     if (e->code->n_mir > MAX_MIR)
         return NULL;
     MIR_finish_module(mir);
@@ -1389,10 +1409,10 @@ static uint64_t now_ns(void)
 
 const char nosi_jit_too_large[] = "too large";
 
-JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why)
+JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
 {
     enum { MAX_O2 = 3000 };
-    Emit emit = {.ir = ir, .self = self}, *e = &emit;
+    Emit emit = {.ir = ir, .self = self, .text = text}, *e = &emit;
     uint64_t start = now_ns();
     e->code = nosi_calloc(1, sizeof *e->code);
     nosi_arena_init(&e->code->arena);

@@ -130,6 +130,7 @@ typedef struct IrRequest {
     bool cautious;           // expectations of an earlier attempt did not hold: move no guards
     bool no_inline;          // the code became too large
     FuncCell *const *cells;  // the functions of closures among them, or NULL
+    StrBuf *built;           // gets the IR as it was before it was optimised, or NULL
 } IrRequest;
 
 Ir *nosi_ir_build(const IrRequest *request); // gives; `refused` is set when nothing was built

@@ -7,7 +7,9 @@
 #include <time.h>
 
 #include "jit/code.h"
+#include "jit/dump.h"
 #include "jit/enter.h"
+#include "jit/gdb.h"
 #include "jit/record.h"
 #include "sched/quiet.h"
 #include "vm/interp/frame.h"
@@ -72,6 +74,7 @@ static void free_retired(bool all) // under the lock
         if (it->code) {
             nosi_jit.code_bytes -= it->code->bytes;
             nosi_jit.n_freed++;
+            nosi_gdb_unregister(it->code);
             nosi_jit_code_free(it->code);
         }
         nosi_free(it->loops);
@@ -189,16 +192,27 @@ static void publish_loop(Func *f, uint32_t pc, void *code)
         vec_push(&retired, ((Retired){nosi_quiet_begin(), NULL, old}));
 }
 
-static void dump_ir(const Request *q, const Ir *ir)
+/* Builds and emits; NULL: `why`. `text` gets the IR and the MIR, or is NULL. */
+static JitCode *make_code(IrRequest *request, JitFunc *link, const char **why, StrBuf *text)
 {
-    const char *dump = getenv("NOS_JIT_DUMP");
-    if (!dump || !q->f->cell->name || strcmp(dump, q->f->cell->name) != 0)
-        return;
-    StrBuf b = {0};
-    nosi_ir_print(ir, &b);
-    fprintf(stderr, "--- %s %s\n%s", q->f->cell->name,
-            q->osr_pc == IR_CALL_PC ? "(call)" : "(loop)", b.s ? b.s : "");
-    nosi_strbuf_free(&b);
+    StrBuf built = {0}, optimised = {0}, mir = {0};
+    if (text)
+        request->built = &built;
+    Ir *ir = nosi_ir_build(request);
+    if (text)
+        nosi_ir_print(ir, &optimised);
+    *why = ir->refused;
+    JitCode *code = *why ? NULL : nosi_emit(ir, link, why, text ? &mir : NULL);
+    if (text) {
+        nosi_dump_ir(text, "IR as it was built", nosi_strbuf_cstr(&built));
+        nosi_dump_ir(text, "IR, optimised", nosi_strbuf_cstr(&optimised));
+        nosi_dump_ir(text, "MIR", nosi_strbuf_cstr(&mir));
+    }
+    nosi_ir_free(ir);
+    nosi_strbuf_free(&built);
+    nosi_strbuf_free(&optimised);
+    nosi_strbuf_free(&mir);
+    return code;
 }
 
 static void compile(const Request *q)
@@ -216,17 +230,21 @@ static void compile(const Request *q)
     pthread_mutex_unlock(&nosi_jit.lock);
     if (!r)
         return;
+    StrBuf dump = {0}, *text = nosi_dump_wanted(q->f) ? &dump : NULL;
+    if (text)
+        nosi_dump_bytecode(text, q->f, q->osr_pc);
     for (unsigned attempt = 0; attempt < 2; attempt++) {
         request.no_inline = attempt > 0;
-        Ir *ir = nosi_ir_build(&request);
-        dump_ir(q, ir);
-        why = ir->refused;
-        if (!why)
-            code = nosi_emit(ir, &r->link, &why);
-        nosi_ir_free(ir);
+        code = make_code(&request, &r->link, &why, text);
+        if (text && !code)
+            nosi_strbuf_printf(text, "---- refused: %s\n", why);
         if (code || why != nosi_jit_too_large)
             break;
     }
+    if (text && code)
+        nosi_dump_code(text, code);
+    if (text)
+        nosi_dump_print(text);
     pthread_mutex_lock(&nosi_jit.lock);
     if (code && !is_current(code)) { // redefined meanwhile
         nosi_jit_code_free(code);
@@ -247,6 +265,7 @@ static void compile(const Request *q)
             publish_loop(q->f, q->osr_pc, code->entry);
         }
         nosi_perf_map(code);
+        nosi_gdb_register(code);
     }
     free_retired(false);
     pthread_mutex_unlock(&nosi_jit.lock);
@@ -343,11 +362,15 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void nosi_jit_begin(JitMode mode)
+void nosi_jit_begin(const JitOptions *options)
 {
     const char *env = getenv("NOS_JIT");
+    JitMode mode = options->mode;
     if (n_users++)
         return;
+    nosi_dump_begin(options->dump);
+    nosi_gdb_begin(options->gdb);
+    nosi_perf_map_begin();
     if (env && (mode == JIT_ON || mode == JIT_REPLAY)) {
         if (strcmp(env, "eager") == 0)
             mode = JIT_EAGER;

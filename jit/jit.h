@@ -11,10 +11,19 @@ typedef enum JitMode {
     JIT_EAGER,  // everything at its first call, by whoever calls: for tests
 } JitMode;
 
-/* A VM begins to run; the mode of the first one counts. NOS_JIT=on|off|eager in the environment
- * stands for `mode` when that is JIT_ON. */
-void nosi_jit_begin(JitMode mode);
+typedef struct JitOptions {
+    JitMode mode;     // NOS_JIT=on|off|eager in the environment stands for JIT_ON
+    const char *dump; // functions whose compilation is printed, or NULL: NOS_JIT_DUMP=NAME;
+                      // borrowed for ever
+    bool gdb;         // tell gdb about machine code; also NOS_JIT_GDB=1
+} JitOptions;
+/* A VM begins to run; the options of the first one count. */
+void nosi_jit_begin(const JitOptions *options);
 void nosi_jit_end(void); // it has ended: after the last one nothing is compiled any more
+
+/* At the end: says on standard error when nothing of the name that was to be dumped was compiled.
+ */
+void nosi_jit_dump_end(void);
 
 /* From now on samples say where the workers' CPU time goes. */
 void nosi_jit_sample(void);

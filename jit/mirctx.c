@@ -139,10 +139,35 @@ size_t nosi_mirctx_detach(MirCtx *m, CodePages *out)
     return bytes;
 }
 
+/* MIR does not tell how long its code is. Behind the last function of a page are zeros, which may
+ * be the end of its last constant too. */
+size_t nosi_code_extent(const CodePages *pages, const void *from, const void *other)
+{
+    enum { CONSTANT = 8 };
+    const uint8_t *start = from, *limit = other;
+    VEC_EACH (CodePage, page, &pages->at) {
+        const uint8_t *low = page->addr, *end = low + page->bytes;
+        if (start < low || start >= end)
+            continue;
+        if (limit > start && limit < end)
+            end = limit;
+        while (end > start && end[-1] == 0)
+            end--;
+        return NOS_MIN((size_t)(end - start + CONSTANT - 1) / CONSTANT * CONSTANT,
+                       (size_t)(low + page->bytes - start));
+    }
+    return 0;
+}
+
+bool nosi_code_keep_addresses;
+
 void nosi_code_free(CodePages *pages)
 {
+    enum { HOLE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED };
     VEC_EACH (CodePage, page, &pages->at)
-        munmap(page->addr, page->bytes);
+        if (!nosi_code_keep_addresses ||
+            mmap(page->addr, page->bytes, PROT_NONE, HOLE, -1, 0) == MAP_FAILED)
+            munmap(page->addr, page->bytes);
     vec_free(&pages->at);
 }
 

@@ -27,6 +27,10 @@ typedef struct CodePages {
     VEC(CodePage) at; // owned
 } CodePages;
 void nosi_code_free(CodePages *pages); // unmaps
+/* What is freed leaves a hole: no other code will have its address. For profilers. */
+extern bool nosi_code_keep_addresses;
+/* The size of the function at `from`; `other` is another one of the same code, or NULL. */
+size_t nosi_code_extent(const CodePages *pages, const void *from, const void *other);
 
 struct MIR_context;
 typedef struct MirCtx MirCtx;

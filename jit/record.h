@@ -31,8 +31,9 @@ extern NosiJit nosi_jit;
 
 void nosi_jit_reclaim(void); // under the lock: frees what nobody can be using any more
 void nosi_jit_sample_end(void);
-/* Appends the code to /tmp/perf-PID.map when NOS_JIT_PERF_MAP=1, for `perf report`. Under the lock.
+/* With NOS_JIT_PERF_MAP=1 code is listed in /tmp/perf-PID.map, for `perf report`. Under the lock.
  */
+void nosi_perf_map_begin(void);
 void nosi_perf_map(const JitCode *code);
 
 #endif

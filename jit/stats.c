@@ -90,30 +90,35 @@ void nosi_jit_sample_end(void)
 
 static FILE *perf_map; // under the lock
 
-static FILE *open_perf_map(void)
+void nosi_perf_map_begin(void)
 {
     const char *want = getenv("NOS_JIT_PERF_MAP");
     if (perf_map || !want || strcmp(want, "1") != 0)
-        return perf_map;
+        return;
     char path[64];
     snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
-    return perf_map = fopen(path, "we");
+    perf_map = fopen(path, "we");
+    // The file has no times: an address must stand for one function.
+    nosi_code_keep_addresses = perf_map != NULL;
 }
 
-void nosi_perf_map(const JitCode *code)
+static void perf_function(const JitCode *c, const char *suffix, const void *from, const void *other)
 {
-    FILE *f = open_perf_map();
-    if (!f)
+    StrBuf name = {0};
+    nosi_code_name(&name, c, suffix);
+    fprintf(perf_map, "%" PRIxPTR " %zx nos:%s\n", (uintptr_t)from,
+            nosi_code_extent(&c->pages, from, other), nosi_strbuf_cstr(&name));
+    nosi_strbuf_free(&name);
+}
+
+void nosi_perf_map(const JitCode *c)
+{
+    if (!perf_map)
         return;
-    const char *name = code->f->cell->name;
-    for (uint32_t k = 0; k < code->pages.at.n; k++) {
-        const CodePage *p = &code->pages.at.at[k];
-        fprintf(f, "%" PRIxPTR " %zx nos:%s", (uintptr_t)p->addr, p->bytes, name ? name : "?");
-        if (code->osr_pc != IR_CALL_PC)
-            fprintf(f, ":loop@%u", nosi_func_line(code->f, code->osr_pc));
-        fputc('\n', f);
-    }
-    fflush(f); // perf reads it when the program may already have been killed
+    perf_function(c, "", c->entry, c->generic);
+    if (c->generic)
+        perf_function(c, ":entry", c->generic, c->entry);
+    fflush(perf_map); // perf reads it when the program may already have been killed
 }
 
 /* ---- the figures, all under the lock --------------------------------------------------------- */
@@ -121,6 +126,14 @@ void nosi_perf_map(const JitCode *code)
 static const char *name_of(const Func *f)
 {
     return f->cell->name ? f->cell->name : "?";
+}
+
+void nosi_code_name(StrBuf *out, const JitCode *c, const char *suffix)
+{
+    nosi_strbuf_puts(out, name_of(c->f));
+    if (c->osr_pc != IR_CALL_PC)
+        nosi_strbuf_printf(out, ":loop@%u", nosi_func_line(c->f, c->osr_pc));
+    nosi_strbuf_puts(out, suffix);
 }
 
 static uint64_t hits_of(const ExitRecord *e)

@@ -200,6 +200,14 @@ static void apply_option(Cli *cli, OptionId id, const char *value)
         cli->vm.jit_stats = true;
         cli->vm.jit_stats_json = value != NULL;
         break;
+    case OPT_JIT_DUMP:
+        jit_mode("on"); // there is one
+        cli->vm.jit_dump = value;
+        break;
+    case OPT_JIT_GDB:
+        jit_mode("on");
+        cli->vm.jit_gdb = true;
+        break;
     default:
         break;
     }

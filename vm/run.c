@@ -78,7 +78,11 @@ void nosi_run_init(Vm *vm)
     vm->sched = nosi_sched_new(&o);
 #if NOS_JIT
     // When a function is compiled depends on time: a replay that is not eager does without.
-    nosi_jit_begin(replay && vm->options.jit == JIT_ON ? JIT_REPLAY : (JitMode)vm->options.jit);
+    JitOptions jit = {.mode = replay && vm->options.jit == JIT_ON ? JIT_REPLAY
+                                                                  : (JitMode)vm->options.jit,
+                      .dump = vm->options.jit_dump,
+                      .gdb = vm->options.jit_gdb};
+    nosi_jit_begin(&jit);
     if (vm->options.jit_stats)
         nosi_jit_sample();
 #endif
@@ -104,6 +108,7 @@ void nosi_run_report_jit(const Vm *vm)
         fputs(b.s, stderr);
         nosi_strbuf_free(&b);
     }
+    nosi_jit_dump_end();
 #else
     (void)vm;
 #endif

@@ -21,7 +21,7 @@ void nosi_run_show_result(StrBuf *out, Value v);
 void nosi_run_flush(void);
 extern _Atomic(int) nosi_output_errno;
 
-void nosi_run_report_jit(const Vm *vm); // to stderr, with --jit-stats
+void nosi_run_report_jit(const Vm *vm); // to stderr, with --jit-stats or --jit-dump
 /* Appends the statistics of the JIT; from the first time on samples are taken. */
 void nosi_run_jit_stats(StrBuf *out);
 /* Appends whether and how a function is compiled; brief: in one line. */

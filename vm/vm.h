@@ -21,6 +21,8 @@ typedef struct VmOptions {
     unsigned jit;            // JitMode (jit/jit.h)
     bool jit_stats;          // print what the JIT did at the end
     bool jit_stats_json;     // as JSON
+    const char *jit_dump;    // functions whose compilation is printed, or NULL; borrowed for ever
+    bool jit_gdb;            // tell gdb about machine code
     uint64_t seed;           // hashing and random numbers, when has_seed
     bool has_seed;
     uint64_t sched_seed; // one fixed interleaving and a logical clock; 0 = none

@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -609,8 +610,88 @@ def test_jit_perf_map(bench):
     path = pathlib.Path(f"/tmp/perf-{p.pid}.map")
     lines = path.read_text().splitlines()
     path.unlink()
-    if not any(re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ nos:named", line) for line in lines):
-        raise Failure(f"named is not in {lines}")
+    for name in "named", "named:entry":
+        if not any(re.fullmatch(rf"[0-9a-f]+ [0-9a-f]+ nos:{name}", line) for line in lines):
+            raise Failure(f"{name} is not in {lines}")
+
+
+def test_jit_perf_map_of_redefined_functions(bench):
+    """An address that was a function's never becomes another one's: the map has no times."""
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    text = "".join(f"step(n: Int) = n + {k}\nwalk(n: Int) = step(step(n))\nwalk(0)\n" for k in range(50))
+    with tempfile.TemporaryFile() as out:
+        p = subprocess.Popen([bench.nostos, "--jit=eager", "repl"], cwd=bench.dir, stdin=subprocess.PIPE, stdout=out,
+                             env={**os.environ, "NOS_JIT_PERF_MAP": "1"})
+        p.communicate(text.encode(), timeout=LIMIT_S)
+        out.seek(0)
+        expect("answers", out.read().decode().split()[-1], "98")
+    path = pathlib.Path(f"/tmp/perf-{p.pid}.map")
+    rows = sorted((int(at, 16), int(size, 16), name) for at, size, name in map(str.split, path.read_text().splitlines()))
+    path.unlink()
+    expect("walks", sum(name == "nos:walk" for _, _, name in rows), 50)
+    for (at, size, name), (following, _, other) in zip(rows, rows[1:]):
+        if not size or at + size > following:
+            raise Failure(f"{name} at {at:x}, {size} bytes, reaches into {other} at {following:x}")
+
+
+DUMP_PROGRAM = """\
+addUp(n: Int) -> Int = {
+    var s = 0
+    for i = 0 to n { s = s + i }
+    s
+}
+main() = println(addUp(10))
+"""
+
+
+def test_jit_dump(bench):
+    (bench.dir / "jit_dump.nos").write_text(DUMP_PROGRAM)
+    (bench.dir / "dump_dir").mkdir()
+    (bench.dir / "dump_dir" / "geo.nos").write_text("pub " + DUMP_PROGRAM.replace("main() = println(addUp(10))\n", ""))
+    (bench.dir / "dump_dir" / "main.nos").write_text("use geo.{addUp}\nmain() = println(addUp(10))\n")
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    parts = ("==== addUp(Int), jit_dump.nos:2: called\n", "---- bytecode, ", "; 3: for i = 0 to n { s = s + i }\n",
+             "---- IR as it was built\n", "(loop)", "---- IR, optimised\n", "---- MIR\n", ":\tfunc\ti64, i64, i64:a0\n", "\tlocal\t",
+             "---- machine code: ", "---- machine code of the entry for boxed arguments: ", " instructions of IR, ")
+    for options, env in (["--jit-dump=addUp"], {}), (["--jit-dump", "addUp"], {}), ([], {"NOS_JIT_DUMP": "addUp"}):
+        status, out, err = bench.run("--jit=eager", *options, "jit_dump.nos", env=env)
+        expect("status, output", (status, out), (0, "45\n"))
+        at = 0
+        for part in parts:  # in this order
+            if (found := err.find(part, at)) < 0:
+                raise Failure(f"{part!r} is not there, or not where it should be:\n{err}")
+            at = found
+        if "main" in err or "nothing named" in err:
+            raise Failure(f"too much:\n{err}")
+    code = err[err.index("---- machine code: "):]
+    if shutil.which("objdump"):
+        expect_in("disassembly", "\tret", code)
+    # Without objdump: bytes.
+    _, out, err = bench.run("--jit=eager", "--jit-dump=addUp", "jit_dump.nos", env={"PATH": "/nonexistent"})
+    expect("output", out, "45\n")
+    if not re.search(r"---- machine code: \d+ bytes at \S+\n     0:( [0-9a-f]{2}){16}\n    10:", err):
+        raise Failure(f"no bytes:\n{err}")
+    for name in "addUp", "geo.addUp":
+        _, _, err = bench.run("--jit=eager", f"--jit-dump={name}", "dump_dir")
+        expect_in("of a module", "==== geo.addUp(Int), ", err)
+    # A loop that is entered while it runs.
+    (bench.dir / "jit_dump_loop.nos").write_text("main() = { var s = 0\n for i = 0 to 100 { s = s + i }\n println(s) }\n")
+    _, _, err = bench.run("--jit=eager", "--jit-dump=main", "jit_dump_loop.nos")
+    if not re.search(r"==== main\(\), jit_dump_loop.nos:1: the loop at \d+, line 2\n", err):
+        raise Failure(f"no loop:\n{err}")
+
+
+def test_jit_dump_of_nothing(bench):
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    for options in ["--jit=eager"], ["--jit=on"], ["--jit=off"]:
+        status, out, err = bench.run(*options, "--jit-dump=nobody", "hello.nos")
+        expect("status, output", (status, out), (0, HELLO))
+        expect("message", err, "JIT: nothing named nobody was compiled (--jit=eager compiles everything at its first call)\n")
+    _, _, err = bench.run("--jit=eager", "--jit-dump=obody", "hello.nos")  # not a part of a name
+    expect_in("message", "nothing named obody", err)
 
 
 def test_repl_with_a_file(bench):

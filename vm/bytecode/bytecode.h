@@ -206,6 +206,8 @@ FuncCell *nosi_func_by_id(uint32_t id);
 uint32_t nosi_func_line(const Func *f, uint32_t pc); // source line of an instruction
 
 void nosi_disasm(const Func *f, StrBuf *out);
+void nosi_disasm_instr(const Func *f, uint32_t pc, StrBuf *out); // its parts: one line,
+void nosi_disasm_handlers(const Func *f, StrBuf *out);           // the exception table
 /* Checks operands, jump targets, windows, handler ranges, fall-through; returns NULL or an error
  * text in `buf`. */
 const char *nosi_verify(const Func *f, char *buf, size_t n);

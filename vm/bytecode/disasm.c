@@ -100,30 +100,39 @@ static void operand(const Func *f, uint32_t pc, Opcode op, OpRole role, uint32_t
     }
 }
 
+void nosi_disasm_instr(const Func *f, uint32_t pc, StrBuf *out)
+{
+    Instr i = f->code[pc];
+    Opcode op = INSTR_OP(i);
+    bool first = true;
+    if (op >= OP__COUNT) {
+        nosi_strbuf_printf(out, "%5u  ?%u\n", pc, (unsigned)op);
+        return;
+    }
+    const OpInfo *info = &nosi_op_info[op];
+    nosi_strbuf_printf(out, "%5u  %-8s", pc, info->name);
+    operand(f, pc, op, info->a, INSTR_A(i), INSTR_A(i), &first, out);
+    if (info->format == FMT_AD) {
+        operand(f, pc, op, info->b, (uint32_t)INSTR_D(i), INSTR_D(i), &first, out);
+    } else {
+        operand(f, pc, op, info->b, INSTR_B(i), INSTR_BS(i), &first, out);
+        operand(f, pc, op, info->c, INSTR_C(i), INSTR_CS(i), &first, out);
+    }
+    nosi_strbuf_putc(out, '\n');
+}
+
 void nosi_disasm(const Func *f, StrBuf *out)
 {
     nosi_strbuf_printf(out, "%s/%s: %u params, %u regs\n",
                        f->cell && f->cell->name ? f->cell->name : "?",
                        f->signature ? f->signature : "", f->n_params, f->n_regs);
-    for (uint32_t pc = 0; pc < f->n_code; pc++) {
-        Instr i = f->code[pc];
-        Opcode op = INSTR_OP(i);
-        bool first = true;
-        if (op >= OP__COUNT) {
-            nosi_strbuf_printf(out, "%5u  ?%u\n", pc, (unsigned)op);
-            continue;
-        }
-        const OpInfo *info = &nosi_op_info[op];
-        nosi_strbuf_printf(out, "%5u  %-8s", pc, info->name);
-        operand(f, pc, op, info->a, INSTR_A(i), INSTR_A(i), &first, out);
-        if (info->format == FMT_AD) {
-            operand(f, pc, op, info->b, (uint32_t)INSTR_D(i), INSTR_D(i), &first, out);
-        } else {
-            operand(f, pc, op, info->b, INSTR_B(i), INSTR_BS(i), &first, out);
-            operand(f, pc, op, info->c, INSTR_C(i), INSTR_CS(i), &first, out);
-        }
-        nosi_strbuf_putc(out, '\n');
-    }
+    for (uint32_t pc = 0; pc < f->n_code; pc++)
+        nosi_disasm_instr(f, pc, out);
+    nosi_disasm_handlers(f, out);
+}
+
+void nosi_disasm_handlers(const Func *f, StrBuf *out)
+{
     for (uint32_t i = 0; i < f->n_handlers; i++)
         nosi_strbuf_printf(out, "       [%u, %u) catch r%u -> %u\n", f->handlers[i].start,
                            f->handlers[i].end, f->handlers[i].reg, f->handlers[i].handler);
