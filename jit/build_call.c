@@ -91,6 +91,15 @@ static bool may_inline(const Build *b, const Body *body, const Func *f)
            (copies < MAX_RECURSION && f->n_code <= MAX_RECURSIVE_CODE && !has_inner_loop(f));
 }
 
+static void note_inlined(Ir *ir, const Func *f)
+{
+    ir->n_inlined++;
+    VEC_EACH (const Func *, it, &ir->inlined)
+        if (*it == f)
+            return;
+    vec_push(&ir->inlined, f);
+}
+
 /* The result, or 0: it does not return here (the block is closed). */
 static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, uint32_t n,
                        uint32_t state)
@@ -104,7 +113,7 @@ static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, u
     }
     body.parent = caller;
     body.parent_state = state;
-    b->ir->n_inlined++;
+    note_inlined(b->ir, f);
     memcpy(body.cur, args, n * sizeof *args);
     Target *t = &body.targets[0];
     t->n_preds++;

@@ -29,6 +29,7 @@ typedef enum LeaveKind {
     LEAVE_YIELD,   // before it, and the budget is used up
     LEAVE_SPECIAL, // behind it: a call gave THROWN, PARKED, YIELD or TRAP
     LEAVE_CALL,    // behind it: the callee has left
+    LEAVE__COUNT
 } LeaveKind;
 
 /* One place where code leaves: what is in the reify buffer, `n_values` words and then the address
@@ -48,14 +49,16 @@ enum { MAX_GUARD_HITS = 1000 }; // then the code is made again, with fewer expec
 typedef struct JitCode {
     const Func *f;
     uint32_t osr_pc;
-    void *entry;             // typed (a call), or of the OSR version
-    void *generic;           // (Value *args) -> (Value, status)
-    VEC(ExitRecord *) exits; // owned
-    Arena arena;             // of the records and float constants
-    uint32_t n_ir, n_mir, n_inlined, n_guards;
-    uint64_t build_ns, compile_ns;
+    void *entry;                     // typed (a call), or of the OSR version
+    void *generic;                   // (Value *args) -> (Value, status)
+    VEC(ExitRecord *) exits;         // owned
+    Arena arena;                     // of the records and float constants
+    uint32_t n_ir, n_mir, n_inlined; // instructions, and calls
+    unsigned level;                  // MIR's level of optimisation: 1 where 2 would take too long
+    uint64_t compile_ns;
     size_t bytes;
     CodePages pages;
+    VEC(const Func *) inlined; // functions, each once
     VEC(const Func *) depends; // what it inlined or calls: redefining one makes it void
     bool is_void;              // withdrawn
     bool is_poor;              // not entered by the interpreter any more

@@ -49,7 +49,9 @@ typedef struct Emit {
     VEC(Ref) reload;                // of each call: values to load again
     uint32_t *reload_at, *reload_n; // by Ref of the call
     VEC(Stub) stubs;
-    uint32_t n_slots, n_area, n_names;
+    uint32_t n_slots, n_area;
+    uint32_t n_names;  // registers of the function that is being made
+    uint32_t n_protos; // of the module: they are items, as functions are
     uint64_t *live_in; // by block: sets of Refs
     uint32_t words;
     void *generic; // machine code
@@ -387,7 +389,7 @@ static MIR_item_t new_proto(Emit *e, size_t n_results, MIR_type_t *results, size
         vars[k].type = types[k];
         vars[k].name = names[k];
     }
-    snprintf(name, sizeof name, "p%u", e->n_names++);
+    snprintf(name, sizeof name, "p%u", e->n_protos++);
     return MIR_new_proto_arr(e->mir, name, n_results, results, n, vars);
 }
 
@@ -1397,6 +1399,7 @@ void nosi_jit_code_free(JitCode *c)
     nosi_arena_free(&c->arena);
     vec_free(&c->exits);
     vec_free(&c->depends);
+    vec_free(&c->inlined);
     nosi_free(c);
 }
 
@@ -1428,7 +1431,8 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
     e->labels = nosi_calloc(ir->blocks.n, sizeof *e->labels);
     find_live(e);
     find_fused(e);
-    MirCtx *ctx = nosi_mirctx_open(ir->ins.n > MAX_O2 ? 1 : 2);
+    e->code->level = ir->ins.n > MAX_O2 ? 1 : 2;
+    MirCtx *ctx = nosi_mirctx_open(e->code->level);
     e->code->entry = nosi_mirctx_compile(ctx, build, e);
     e->code->generic = e->generic;
     if (!e->code->entry) {
@@ -1444,6 +1448,8 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
         e->code->n_inlined = ir->n_inlined;
         VEC_EACH (const Func *, dep, &ir->depends)
             vec_push(&e->code->depends, *dep);
+        VEC_EACH (const Func *, f, &ir->inlined)
+            vec_push(&e->code->inlined, *f);
         e->code->bytes = nosi_mirctx_detach(ctx, &e->code->pages);
         e->code->compile_ns = now_ns() - start;
     }

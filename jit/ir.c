@@ -22,6 +22,7 @@ void nosi_ir_free(Ir *ir)
     vec_free(&ir->switch_targets);
     vec_free(&ir->regs);
     vec_free(&ir->depends);
+    vec_free(&ir->inlined);
     nosi_free(ir);
 }
 

@@ -98,8 +98,9 @@ typedef struct Ir {
     VEC(uint32_t) switch_targets;
     VEC(uint16_t) regs;
     VEC(const Func *) depends; // inlined or called functions: redefining one makes this code void
-    uint32_t n_inlined;
-    const char *refused; // why nothing was built, or NULL
+    VEC(const Func *) inlined; // each once
+    uint32_t n_inlined;        // calls
+    const char *refused;       // why nothing was built, or NULL
 } Ir;
 
 #define IR_CALL_PC UINT32_MAX

@@ -37,12 +37,9 @@ static Record *record_of(const Func *f) // under the lock
     Record *r = __atomic_load_n((Record *const *)(const void *)&f->jit, __ATOMIC_ACQUIRE);
     if (r)
         return r;
-    Signature sig;
-    if (!nosi_signature(f, &sig))
-        return NULL;
     r = nosi_calloc(1, sizeof *r);
     r->link.f = f;
-    r->link.sig = sig;
+    r->is_wide = !nosi_signature(f, &r->link.sig);
     vec_push(&nosi_jit.records, r);
     __atomic_store_n((Record **)(uintptr_t)&f->jit, r, __ATOMIC_RELEASE);
     return r;
@@ -53,7 +50,7 @@ JitFunc *nosi_jit_func(const Func *f)
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
     pthread_mutex_unlock(&nosi_jit.lock);
-    return r ? &r->link : NULL;
+    return r->is_wide ? NULL : &r->link;
 }
 
 /* ---- freeing --------------------------------------------------------------------------------- */
@@ -74,6 +71,8 @@ static void free_retired(bool all) // under the lock
         if (it->code) {
             nosi_jit.code_bytes -= it->code->bytes;
             nosi_jit.n_freed++;
+            for (uint32_t k = 0; k < it->code->exits.n; k++)
+                nosi_jit.freed_exits[it->code->exits.at[k]->kind] += it->code->exits.at[k]->hits;
             nosi_gdb_unregister(it->code);
             nosi_jit_code_free(it->code);
         }
@@ -168,7 +167,7 @@ static void on_thrash(JitCode *code)
 {
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(code->f);
-    if (r && !code->is_void && !r->cautious) {
+    if (!code->is_void && !r->cautious) {
         r->cautious = true;
         withdraw(r);
     }
@@ -222,14 +221,12 @@ static void compile(const Request *q)
     JitCode *code = NULL;
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(q->f);
-    request.cautious = r && r->cautious;
-    if (r && !r->cautious) {
+    request.cautious = r->cautious;
+    if (!r->cautious) {
         request.classes = q->classes;
         request.cells = q->cells;
     }
     pthread_mutex_unlock(&nosi_jit.lock);
-    if (!r)
-        return;
     StrBuf dump = {0}, *text = nosi_dump_wanted(q->f) ? &dump : NULL;
     if (text)
         nosi_dump_bytecode(text, q->f, q->osr_pc);
@@ -251,7 +248,6 @@ static void compile(const Request *q)
         forget_requests(r);
     } else if (!code) {
         r->refused = why;
-        r->call_refused |= q->osr_pc == IR_CALL_PC;
         nosi_jit.n_refused++;
     } else {
         vec_push(&r->codes, code);
@@ -337,7 +333,7 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
     uint32_t osr_pc = loop ? (uint32_t)(loop - f->code) : IR_CALL_PC;
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
-    bool want = r && wanted(r, osr_pc);
+    bool want = wanted(r, osr_pc);
     pthread_mutex_unlock(&nosi_jit.lock);
     if (!loop)
         __atomic_store_n(&f->n_calls, PROFILE_MAX, __ATOMIC_RELAXED);

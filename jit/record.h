@@ -10,7 +10,8 @@
 /* What the JIT knows of one version of a function. Lives for ever. */
 typedef struct Record {
     JitFunc link; // first: nosi_jit_func gives its address
-    bool call_asked, call_refused;
+    bool call_asked;
+    bool is_wide;  // more parameters than a signature has: no machine code
     bool cautious; // what was expected of values did not hold: expect nothing
     VEC(uint32_t) loops_asked;
     VEC(JitCode *) codes; // owned
@@ -25,7 +26,8 @@ typedef struct NosiJit {
     bool running, stop;
     VEC(Record *) records; // owned
     uint64_t n_compiled, n_refused, n_withdrawn, n_freed, compile_ns;
-    size_t code_bytes; // mapped, what waits to be freed included
+    size_t code_bytes;                  // mapped, what waits to be freed included
+    uint64_t freed_exits[LEAVE__COUNT]; // of code that was freed
 } NosiJit;
 extern NosiJit nosi_jit;
 

@@ -165,26 +165,58 @@ static const char *op_name(const ExitFrame *f)
     return f->pc < f->f->n_code ? nosi_op_info[INSTR_OP(f->f->code[f->pc])].name : "";
 }
 
-typedef struct Reason {
+/* How often something was the case. */
+typedef struct Count {
     const char *text;
-    uint32_t n;
-} Reason;
-typedef struct Reasons {
-    VEC(Reason) at;
-} Reasons;
+    uint64_t places, hits;
+} Count;
+typedef struct Counts {
+    VEC(Count) at;
+} Counts;
 
-static void count_reasons(Reasons *out)
+static void count(Counts *out, const char *text, uint64_t hits)
 {
-    VEC_EACH (Record *, it, &nosi_jit.records) {
-        const char *text = (*it)->refused;
-        uint32_t k = 0;
-        while (k < out->at.n && text && strcmp(out->at.at[k].text, text) != 0)
-            k++;
-        if (text && k == out->at.n)
-            vec_push(&out->at, ((Reason){text, 0}));
-        if (text)
-            out->at.at[k].n++;
-    }
+    uint32_t k = 0;
+    while (k < out->at.n && strcmp(out->at.at[k].text, text) != 0)
+        k++;
+    if (k == out->at.n)
+        vec_push(&out->at, ((Count){.text = text}));
+    out->at.at[k].places++;
+    out->at.at[k].hits += hits;
+}
+
+static void count_refusals(Counts *out)
+{
+    VEC_EACH (Record *, it, &nosi_jit.records)
+        if ((*it)->refused)
+            count(out, (*it)->refused, 0);
+}
+
+static void each_exit(void (*visit)(const ExitRecord *e, void *arg), void *arg)
+{
+    VEC_EACH (Record *, it, &nosi_jit.records)
+        VEC_EACH (JitCode *, c, &(*it)->codes)
+            VEC_EACH (ExitRecord *, e, &(*c)->exits)
+                visit(*e, arg);
+}
+
+static void count_kind(const ExitRecord *e, void *arg)
+{
+    uint64_t *n = arg;
+    n[e->kind] += hits_of(e);
+}
+
+static void count_exits(uint64_t n[LEAVE__COUNT])
+{
+    memcpy(n, nosi_jit.freed_exits, sizeof nosi_jit.freed_exits);
+    each_exit(count_kind, n);
+}
+
+/* Instructions that are the interpreter's. */
+static void count_instruction(const ExitRecord *e, void *arg)
+{
+    if (e->kind == LEAVE_OTHER && e->n_frames)
+        count(arg, op_name(&e->frames[e->n_frames - 1]), hits_of(e));
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -228,11 +260,17 @@ static void table(StrBuf *out)
                            "the interpreter and the scheduler (%" PRIu64 " samples)\n",
                            100 * machine / (machine + other), machine + other,
                            100 * other / (machine + other), atomic_load(&samples.n));
-    Reasons reasons = {0};
-    count_reasons(&reasons);
-    VEC_EACH (Reason, r, &reasons.at)
-        nosi_strbuf_printf(out, "refused: %u functions: %s\n", r->n, r->text);
-    vec_free(&reasons.at);
+    uint64_t exits[LEAVE__COUNT];
+    count_exits(exits);
+    nosi_strbuf_puts(out, "exits:");
+    for (unsigned k = 0; k < LEAVE__COUNT; k++)
+        nosi_strbuf_printf(out, "%s %" PRIu64 " %s", k ? "," : "", exits[k], kind_names[k]);
+    nosi_strbuf_putc(out, '\n');
+    Counts refusals = {0};
+    count_refusals(&refusals);
+    VEC_EACH (const Count, r, &refusals.at)
+        nosi_strbuf_printf(out, "refused: %" PRIu64 " functions: %s\n", r->places, r->text);
+    vec_free(&refusals.at);
     table_head(out);
     VEC_EACH (Record *, it, &nosi_jit.records) {
         const Record *r = *it;
@@ -272,9 +310,15 @@ static void json_code(StrBuf *out, const JitCode *c)
                        nosi_func_line(c->f, is_loop(c) ? c->osr_pc : 0));
     nosi_strbuf_printf(
         out,
-        ",\"ir\":%u,\"mir\":%u,\"inlined\":%u,\"bytes\":%zu,\"ms\":%.3f,\"exits\":%" PRIu64
-        ",\"places\":[",
-        c->n_ir, c->n_mir, c->n_inlined, c->bytes, (double)c->compile_ns / 1e6, exits_of(c));
+        ",\"level\":%u,\"ir\":%u,\"mir\":%u,\"bytes\":%zu,\"ms\":%.3f,\"exits\":%" PRIu64
+        ",\"inlined\":%u,\"inlines\":[",
+        c->level, c->n_ir, c->n_mir, c->bytes, (double)c->compile_ns / 1e6, exits_of(c),
+        c->n_inlined);
+    for (uint32_t k = 0; k < c->inlined.n; k++) {
+        nosi_strbuf_puts(out, k ? "," : "");
+        json_string(out, name_of(c->inlined.at[k]));
+    }
+    nosi_strbuf_puts(out, "],\"places\":[");
     const char *comma = "";
     for (uint32_t x = 0; x < c->exits.n; x++) {
         const ExitRecord *e = c->exits.at[x];
@@ -301,17 +345,42 @@ static void json(StrBuf *out)
     nosi_strbuf_printf(out, ",\"machine_ms\":%.3f,\"interpreter_ms\":%.3f,\"samples\":%" PRIu64,
                        (double)samples.machine_ns / 1e6, (double)samples.other_ns / 1e6,
                        atomic_load(&samples.n));
-    nosi_strbuf_puts(out, ",\"refusals\":{");
-    Reasons reasons = {0};
-    count_reasons(&reasons);
-    for (uint32_t k = 0; k < reasons.at.n; k++) {
+    uint64_t exits[LEAVE__COUNT];
+    count_exits(exits);
+    for (unsigned k = 0; k < LEAVE__COUNT; k++)
+        nosi_strbuf_printf(out, "%s\"%s\":%" PRIu64, k ? "," : ",\"exits\":{", kind_names[k],
+                           exits[k]);
+    nosi_strbuf_puts(out, "},\"interpreted\":{");
+    Counts counts = {0};
+    each_exit(count_instruction, &counts);
+    for (uint32_t k = 0; k < counts.at.n; k++)
+        nosi_strbuf_printf(out, "%s\"%s\":{\"places\":%" PRIu64 ",\"hits\":%" PRIu64 "}",
+                           k ? "," : "", counts.at.at[k].text, counts.at.at[k].places,
+                           counts.at.at[k].hits);
+    counts.at.n = 0;
+    nosi_strbuf_puts(out, "},\"refusals\":{");
+    count_refusals(&counts);
+    for (uint32_t k = 0; k < counts.at.n; k++) {
         nosi_strbuf_puts(out, k ? "," : "");
-        json_string(out, reasons.at.at[k].text);
-        nosi_strbuf_printf(out, ":%u", reasons.at.at[k].n);
+        json_string(out, counts.at.at[k].text);
+        nosi_strbuf_printf(out, ":%" PRIu64, counts.at.at[k].places);
     }
-    vec_free(&reasons.at);
-    nosi_strbuf_puts(out, "},\"code\":[");
+    vec_free(&counts.at);
     const char *comma = "";
+    nosi_strbuf_puts(out, "},\"refused_functions\":[");
+    VEC_EACH (Record *, it, &nosi_jit.records) {
+        const Func *f = (*it)->link.f;
+        if (!(*it)->refused)
+            continue;
+        nosi_strbuf_printf(out, "%s{\"function\":", comma);
+        json_string(out, name_of(f));
+        nosi_strbuf_printf(out, ",\"line\":%u,\"reason\":", nosi_func_line(f, 0));
+        json_string(out, (*it)->refused);
+        nosi_strbuf_putc(out, '}');
+        comma = ",";
+    }
+    nosi_strbuf_puts(out, "],\"code\":[");
+    comma = "";
     VEC_EACH (Record *, it, &nosi_jit.records)
         for (uint32_t k = 0; k < (*it)->codes.n; k++) {
             nosi_strbuf_puts(out, comma);
@@ -356,8 +425,14 @@ void nosi_jit_describe(FuncCell *cell, bool brief, StrBuf *out)
                                    : "interpreted, its machine code was left too often");
         if (!brief)
             table_head(out);
-        for (uint32_t k = 0; k < r->codes.n && !brief; k++)
-            table_code(out, r->codes.at[k]);
+        for (uint32_t k = 0; k < r->codes.n && !brief; k++) {
+            const JitCode *c = r->codes.at[k];
+            table_code(out, c);
+            for (uint32_t j = 0; j < c->inlined.n; j++)
+                nosi_strbuf_printf(out, "%s%s", j ? ", " : "    inlines ",
+                                   name_of(c->inlined.at[j]));
+            nosi_strbuf_puts(out, c->inlined.n ? "\n" : "");
+        }
     } else if (nosi_jit.mode == JIT_OFF) {
         nosi_strbuf_puts(out, "interpreted (the JIT is off)\n");
     } else if (r && r->refused) {

@@ -588,7 +588,7 @@ def test_jit_stats(bench):
         return  # built without
     _, out, err = bench.run("--jit=eager", "--jit-stats", "jit_loop.nos")
     expect("result", out, "8999994\n")
-    for text in "JIT: ", " compiled, 0 refused", "KB of code", "main                             loop":
+    for text in "JIT: ", " compiled, 0 refused", "KB of code", "main                             loop", "exits: 0 guard, 0 room, ":
         expect_in("table", text, err)
     _, out, err = bench.run("--jit=eager", "--jit-stats=json", "jit_loop.nos")
     expect("result", out, "8999994\n")
@@ -597,6 +597,24 @@ def test_jit_stats(bench):
     code = [c for c in stats["code"] if c["function"] == "main" and c["kind"] == "loop"]
     expect("loops", [c["line"] for c in code], [2])
     expect("bytes", sum(c["bytes"] for c in stats["code"]), stats["code_bytes"])
+    expect("level", code[0]["level"], 2)
+    expect("kinds of exits", list(stats["exits"]), ["guard", "room", "other", "yield", "special", "call"])
+    # What was inlined, refused (more parameters than a signature has), and left to the interpreter.
+    many = ", ".join(f"p{k}: Int" for k in range(30))
+    (bench.dir / "jit_rest.nos").write_text(
+        f"wide({many}) = p0 + p29\nnext(n: Int) = n + 1\n"
+        'check(n: Int) -> Int = if n > 5 then throw("big") else next(next(n))\n'
+        f"main() = {{ println(wide({', '.join(map(str, range(30)))}))\n"
+        " println(check(3))\n println(try { check(9) } catch { e -> 0 }) }\n")
+    _, out, err = bench.run("--jit=eager", "--jit-stats=json", "jit_rest.nos")
+    expect("result", out, "29\n5\n0\n")
+    stats = json.loads(err)
+    check_code = [c for c in stats["code"] if c["function"] == "check"]
+    expect("inlined", [(c["inlined"], c["inlines"]) for c in check_code], [(1, ["next"])])  # (the other one is a tail call)
+    expect("refused", (stats["refused"], stats["refusals"]), (1, {"too many parameters": 1}))
+    expect("refused", stats["refused_functions"], [{"function": "wide", "line": 1, "reason": "too many parameters"}])
+    expect("interpreted", stats["interpreted"]["THROW"], {"places": 1, "hits": 1})
+    expect("exits", stats["exits"]["other"] >= 1, True)
 
 
 def test_jit_perf_map(bench):
