@@ -128,9 +128,10 @@ Ref nosi_b_const_value(Build *b, Value v)
 /* ---- frame states ---------------------------------------------------------------------------- */
 
 static uint32_t new_state(Build *b, Body *body, uint32_t pc, const uint64_t *live, const Ref *cur,
-                          int32_t without, uint32_t dist)
+                          int32_t without, uint32_t dist, uint32_t n_holds)
 {
-    IrState s = {.f = body->f, .pc = pc, .parent = body->parent_state, .dist = dist};
+    IrState s = {
+        .f = body->f, .pc = pc, .parent = body->parent_state, .dist = dist, .n_holds = n_holds};
     s.regs = b->ir->regs.n;
     s.refs = b->ir->args.n;
     for (uint32_t r = 0; r < body->f->n_regs; r++) {
@@ -148,7 +149,8 @@ static uint32_t new_state(Build *b, Body *body, uint32_t pc, const uint64_t *liv
 
 uint32_t nosi_b_state_at(Build *b, Body *body, uint32_t pc, const Ref *cur)
 {
-    return new_state(b, body, pc, &body->live.in[(size_t)pc * body->live.words], cur, -1, 0);
+    return new_state(b, body, pc, &body->live.in[(size_t)pc * body->live.words], cur, -1, 0,
+                     nosi_live_holds(&body->live, body->f, pc, false));
 }
 
 /* Before the current instruction. */
@@ -173,7 +175,8 @@ uint32_t nosi_b_after(Build *b, Body *body, uint32_t dist)
             live_has(body->live.in, &body->live, e->handler, (uint32_t)dst))
             dst = -1;
     }
-    return new_state(b, body, pc + 1, live, body->cur, dst, dist);
+    return new_state(b, body, pc + 1, live, body->cur, dst, dist,
+                     nosi_live_holds(&body->live, body->f, pc, true));
 }
 
 /* ---- representations ------------------------------------------------------------------------- */
@@ -707,8 +710,8 @@ static void drop_dead(Ir *ir)
             use(ir, ir->args.at[i.args + k], work, &n);
         if (i.state)
             use_state(ir, i.state, seen, work, &n);
-        if (i.op == IR_CALL || i.op == IR_CALL_CLOSURE)
-            use_state(ir, (uint32_t)i.imm2, seen, work, &n);
+        use_state(ir, nosi_ir_before(&i), seen, work, &n);
+        use_state(ir, nosi_ir_special(&i), seen, work, &n);
     }
     for (uint32_t k = 0; k < ir->blocks.n; k++) {
         IrBlock *x = &ir->blocks.at[k];

@@ -146,7 +146,7 @@ void nosi_b_budget(Build *b, Body *body);
 Ref nosi_b_divide(Build *b, IrOp op, Ref x, int64_t d);
 /* Makes an equality of a remainder by a power of two and a constant one of bits. */
 void nosi_b_compare_remainder(Build *b, Ref *x, Ref *y);
-/* CALL, TCALL, CALLC, TCALLC, CALLB of the current instruction. */
+/* CALL, TCALL, CALLC, TCALLC, CALLM, TCALLM, CALLB of the current instruction. */
 void nosi_b_call(Build *b, Body *body, Instr i);
 void nosi_b_return(Build *b, Body *body, Ref v);
 void nosi_b_set(Build *b, Body *body, uint32_t reg, Ref v);

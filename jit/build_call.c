@@ -242,30 +242,67 @@ static const Func *expected_function(Build *b, Body *body, Ref x)
     return f;
 }
 
+/* Adds the call c of an unknown function, with n boxed arguments from register `from` on. The frame
+ * of a call in tail position is gone, as in call_func. */
+static void call_boxed(Build *b, Body *body, Instr i, IrIns c, uint32_t from, uint32_t n,
+                       uint32_t dist)
+{
+    uint32_t before = nosi_b_before(b, body), special = nosi_b_after(b, body, 0);
+    bool tail = INSTR_OP(i) == OP_TCALLC || INSTR_OP(i) == OP_TCALLM,
+         method = c.op != IR_CALL_CLOSURE;
+    Ref args[MAX_SIGNATURE];
+    for (uint32_t k = 0; k < n; k++)
+        args[k] = nosi_b_as_any(b, body->cur[from + k], before);
+    c.type = TY_ANY;
+    c.args = b->ir->args.n;
+    c.n_args = n;
+    for (uint32_t k = 0; k < n; k++)
+        vec_push(&b->ir->args, args[k]);
+    if (tail && !body->parent) {
+        c.op = method ? IR_TAILCALL_METHOD : IR_TAILCALL_CLOSURE;
+        c.state = before;
+        c.imm2 = special;
+        nosi_b_close_block(b, c);
+        return;
+    }
+    c.state = tail ? body->parent_state : nosi_b_after(b, body, dist);
+    c.imm2 = (int64_t)(before | (method ? (uint64_t)special << 32 : 0));
+    Ref v = nosi_b_add(b, c);
+    if (tail) {
+        Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
+        vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
+        nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+    } else {
+        nosi_b_set(b, body, INSTR_A(i), v);
+    }
+}
+
 static void call_closure(Build *b, Body *body, Instr i)
 {
-    uint32_t w = INSTR_B(i) + FRAME_HEADER, n = INSTR_C(i), before = nosi_b_before(b, body);
+    uint32_t w = INSTR_B(i) + FRAME_HEADER, n = INSTR_C(i);
     const Func *f = known_function(b, body->cur[w]);
     if (!f && (f = expected_function(b, body, body->cur[w])) && f->n_params != n)
         f = NULL;
     if (f && f->n_params == n) {
         uint32_t skip = !f->takes_self;
         call_func(b, body, i, f, &body->cur[w + skip], n + f->takes_self, w + skip);
+    } else if (n >= MAX_SIGNATURE) {
+        nosi_b_leave(b, nosi_b_before(b, body));
+    } else {
+        call_boxed(b, body, i, (IrIns){.op = IR_CALL_CLOSURE}, w, n + 1, w + 1);
+    }
+}
+
+static void call_method(Build *b, Body *body, Instr i)
+{
+    const MethodSite *site = body->f->refs[INSTR_C(i)];
+    uint32_t w = INSTR_B(i) + FRAME_HEADER;
+    if (site->n_args > MAX_SIGNATURE) {
+        nosi_b_leave(b, nosi_b_before(b, body));
         return;
     }
-    if (INSTR_OP(i) == OP_TCALLC || n >= MAX_SIGNATURE) {
-        nosi_b_leave(b, before);
-        return;
-    }
-    Ref args[MAX_SIGNATURE];
-    for (uint32_t k = 0; k <= n; k++)
-        args[k] = nosi_b_as_any(b, body->cur[w + k], before);
-    IrIns c = {.op = IR_CALL_CLOSURE, .type = TY_ANY, .n_args = n + 1, .imm2 = before};
-    c.state = nosi_b_after(b, body, w + 1);
-    c.args = b->ir->args.n;
-    for (uint32_t k = 0; k <= n; k++)
-        vec_push(&b->ir->args, args[k]);
-    nosi_b_set(b, body, INSTR_A(i), nosi_b_add(b, c));
+    IrIns c = {.op = IR_CALL_METHOD, .imm = (int64_t)(intptr_t)site};
+    call_boxed(b, body, i, c, w, site->n_args, w);
 }
 
 void nosi_b_budget(Build *b, Body *body)
@@ -309,6 +346,10 @@ void nosi_b_call(Build *b, Body *body, Instr i)
     case OP_CALLC:
     case OP_TCALLC:
         call_closure(b, body, i);
+        return;
+    case OP_CALLM:
+    case OP_TCALLM:
+        call_method(b, body, i);
         return;
     default:
         call_native(b, body, i);

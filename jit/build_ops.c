@@ -274,6 +274,21 @@ static void runtime2(Build *b, Body *body, Instr i, void *fn)
     nosi_b_set(b, body, INSTR_A(i), nosi_b_runtime(b, body, fn, RT_VALUES, args, 2, 0));
 }
 
+/* A call that gives ABSENT when it did nothing, because the process would have to wait, for
+ * example: then the interpreter executes the instruction. */
+static Ref try_runtime(Build *b, Body *body, void *fn, const Ref *args, uint32_t n, void *last)
+{
+    uint32_t state = nosi_b_before(b, body);
+    Ref x = nosi_b_runtime(b, body, fn, last ? RT_VALUES_LAST : RT_VALUES, args, n,
+                           (int64_t)(intptr_t)last);
+    uint32_t no = nosi_b_branch_block(b, 0), yes = nosi_b_branch_block(b, 1);
+    nosi_b_close_block(b, (IrIns){.op = IR_BRANCH, .a = is_word(b, x, VALUE_ABSENT)});
+    nosi_b_enter_block(b, no);
+    nosi_b_leave(b, state);
+    nosi_b_enter_block(b, yes);
+    return x;
+}
+
 static bool window(Build *b, Body *body, Instr i, void *fn, uint32_t n)
 {
     if (n > MAX_SIGNATURE)
@@ -702,16 +717,21 @@ static void cast(Build *b, Body *body, Instr i)
                                   (int64_t)(intptr_t)c));
 }
 
+/* A list: nil or a cell. Leaves unless x is one. */
+static void guard_list(Build *b, Body *body, Ref x)
+{
+    IrIns i = *INS(x);
+    if (i.op == IR_CONS || (i.op == IR_CONST && i.imm == (int64_t)VALUE_NIL.bits) ||
+        i.op == IR_TAIL)
+        return;
+    nosi_b_add(b, (IrIns){.op = IR_GUARD_LIST, .a = x, .state = nosi_b_before(b, body)});
+}
+
 static void list(Build *b, Body *body, Instr i)
 {
     uint32_t n = INSTR_C(i), from = INSTR_B(i);
     Ref v = any(b, body, from + n);
-    Ref ok = is_cons(b, v);
-    if (!(b_is_const(b, ok) && INS(ok)->imm) &&
-        !(b_is_const(b, v) && INS(v)->imm == (int64_t)VALUE_NIL.bits)) {
-        leave_here(b, body); // an improper tail is rare; [.. | rest] is CONS
-        return;
-    }
+    guard_list(b, body, v);
     for (uint32_t k = n; k-- > 0;) {
         Ref h = any(b, body, from + k);
         v = nosi_b_add(
@@ -721,14 +741,31 @@ static void list(Build *b, Body *body, Instr i)
     nosi_b_set(b, body, INSTR_A(i), v);
 }
 
-/* A list: nil or a cell. Leaves unless x is one. */
-static void guard_list(Build *b, Body *body, Ref x)
+static void *mvar_of(const Body *body, Instr i)
 {
-    IrIns i = *INS(x);
-    if (i.op == IR_CONS || (i.op == IR_CONST && i.imm == (int64_t)VALUE_NIL.bits) ||
-        i.op == IR_TAIL)
-        return;
-    nosi_b_add(b, (IrIns){.op = IR_GUARD_LIST, .a = x, .state = nosi_b_before(b, body)});
+    return body->f->refs[(uint32_t)INSTR_D(i)];
+}
+
+/* JNEQ: pins and repeated variables. */
+static void not_equal(Build *b, Body *body, Instr i)
+{
+    Ref x = reg(body, INSTR_A(i)), y = reg(body, INSTR_B(i)), cond;
+    uint32_t no = (uint32_t)((int64_t)body->pc + 1 + INSTR_CS(i));
+    IrType t = common_type(b, body, INSTR_A(i), INSTR_B(i));
+    if (t == TY_INT || t == TY_BOOL) {
+        x = typed(b, body, INSTR_A(i), t);
+        y = x ? typed(b, body, INSTR_B(i), t) : 0;
+        if (!y)
+            return;
+        cond = compare(b, IR_ICMP, IC_EQ, x, y);
+    } else {
+        Ref args[2] = {x, y};
+        // The helper gives a Bool.
+        cond = nosi_b_as_type(b, nosi_b_runtime(b, body, FN(nosi_rt_jeq), RT_VALUES, args, 2, 0),
+                              TY_BOOL, 0);
+        INS(cond)->state = nosi_b_before(b, body);
+    }
+    test(b, body, cond, no);
 }
 
 static bool operands_known(const Body *body, Instr i)
@@ -856,6 +893,9 @@ static bool instruction(Build *b, Body *body, Instr i)
         JUMP_IF(GT)
     case OP_JNEQK:
         return not_literal(b, body, i);
+    case OP_JNEQ:
+        not_equal(b, body, i);
+        return true;
     case OP_JNNIL:
         test(b, body, is_word(b, any(b, body, a), VALUE_NIL), jump_d);
         return true;
@@ -1027,11 +1067,29 @@ static bool instruction(Build *b, Body *body, Instr i)
     case OP_TOPGET: {
         // A value that is shared never changes once it is there.
         TopVar *t = body->f->refs[rc];
-        if (atomic_load_explicit(&t->state, memory_order_acquire) != TOP_DONE || t->fragment)
-            return false;
-        nosi_b_set(b, body, a, nosi_b_const_value(b, t->root));
+        bool is_fixed =
+            atomic_load_explicit(&t->state, memory_order_acquire) == TOP_DONE && !t->fragment;
+        nosi_b_set(b, body, a,
+                   is_fixed ? nosi_b_const_value(b, t->root)
+                            : try_runtime(b, body, FN(nosi_jit_top_get), NULL, 0, t));
         return true;
     }
+    case OP_MVGET:
+        nosi_b_set(b, body, a,
+                   try_runtime(b, body, FN(nosi_jit_mvar_get), NULL, 0, mvar_of(body, i)));
+        return true;
+    case OP_MVSET:
+        x = reg(body, a);
+        try_runtime(b, body, FN(nosi_jit_mvar_set), &x, 1, mvar_of(body, i));
+        return true;
+    case OP_MVLOCK:
+        x = nosi_b_const_int(b, body->pc);
+        try_runtime(b, body, FN(nosi_jit_mvar_lock), &x, 1, mvar_of(body, i));
+        return true;
+    case OP_MVUNLOCK:
+        nosi_b_runtime(b, body, FN(nosi_jit_mvar_unlock), RT_VALUES_LAST, NULL, 0,
+                       (int64_t)(intptr_t)mvar_of(body, i));
+        return true;
     case OP_SELF:
         nosi_b_set(b, body, a, nosi_b_runtime(b, body, FN(nosi_jit_self), RT_VALUES, NULL, 0, 0));
         return true;
@@ -1054,19 +1112,9 @@ static bool instruction(Build *b, Body *body, Instr i)
             nosi_b_runtime(b, body, FN(nosi_jit_recv_start), RT_VALUES, NULL, 0, 0);
         }
         return true;
-    case OP_RECVNEXT: {
-        // Waiting and deadlines are the interpreter's: it executes the instruction again.
-        uint32_t state = nosi_b_before(b, body);
-        x = nosi_b_runtime(b, body, FN(nosi_jit_recv_next), RT_VALUES, NULL, 0, 0);
-        Ref none = is_word(b, x, VALUE_ABSENT);
-        uint32_t no = nosi_b_branch_block(b, 0), yes = nosi_b_branch_block(b, 1);
-        nosi_b_close_block(b, (IrIns){.op = IR_BRANCH, .a = none});
-        nosi_b_enter_block(b, no);
-        nosi_b_leave(b, state);
-        nosi_b_enter_block(b, yes);
-        nosi_b_set(b, body, a, x);
+    case OP_RECVNEXT: // waiting and deadlines are the interpreter's
+        nosi_b_set(b, body, a, try_runtime(b, body, FN(nosi_jit_recv_next), NULL, 0, NULL));
         return true;
-    }
     case OP_RECVTAKE:
         nosi_b_runtime(b, body, FN(nosi_jit_recv_take), RT_VALUES, NULL, 0, 0);
         return true;
@@ -1078,6 +1126,8 @@ static bool instruction(Build *b, Body *body, Instr i)
     case OP_TCALL:
     case OP_CALLC:
     case OP_TCALLC:
+    case OP_CALLM:
+    case OP_TCALLM:
     case OP_CALLB:
         nosi_b_call(b, body, i);
         return true;

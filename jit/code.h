@@ -17,7 +17,8 @@ typedef struct ExitSlot {
 typedef struct ExitFrame {
     Func *f;
     uint32_t pc;
-    uint32_t dist; // from its base to that of the frame above it
+    uint32_t dist;    // from its base to that of the frame above it
+    uint32_t n_holds; // locks of mvars that it holds there
     uint32_t n_slots;
     ExitSlot *slots;
 } ExitFrame;

@@ -238,6 +238,7 @@ static void walk(Emit *e, uint32_t b, uint64_t *set, bool slots)
         if (flags & IRF_CALL) {
             if (flags & IRF_AFTER)
                 add_state(e, set, i->state);
+            add_state(e, set, nosi_ir_special(i));
             if (slots) {
                 e->reload_at[r] = e->reload.n;
                 for (uint32_t w = 0; w < e->words; w++)
@@ -249,10 +250,7 @@ static void walk(Emit *e, uint32_t b, uint64_t *set, bool slots)
                     }
                 e->reload_n[r] = e->reload.n - e->reload_at[r];
             }
-            if (i->op == IR_CALL || i->op == IR_CALL_CLOSURE)
-                add_state(e, set, (uint32_t)i->imm2);
-            else if (i->op == IR_TAILCALL)
-                add_state(e, set, i->state);
+            add_state(e, set, nosi_ir_before(i));
         } else if (i->state) {
             add_state(e, set, i->state);
         }
@@ -286,7 +284,8 @@ static void find_live(Emit *e)
     for (Ref r = 1; r < ir->ins.n; r++) {
         const IrIns *i = IN(r);
         uint32_t n = 0; // the array of a native without arguments is one word that it does not read
-        if (i->op == IR_CALL_CLOSURE || (i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N))
+        if (i->op == IR_CALL_CLOSURE || i->op == IR_TAILCALL_CLOSURE || i->op == IR_CALL_METHOD ||
+            i->op == IR_TAILCALL_METHOD || (i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N))
             n = NOS_MAX(i->n_args, 1u);
         if (i->uses)
             e->n_area = NOS_MAX(e->n_area, n);
@@ -325,7 +324,10 @@ static void emit_leave(Emit *e, const Stub *s)
     for (uint32_t st = s->state; st; st = e->ir->states.at[st].parent) {
         const IrState *state = &e->ir->states.at[st];
         ExitFrame *f = &r->frames[--at];
-        *f = (ExitFrame){.f = (Func *)(uintptr_t)state->f, .pc = state->pc, .dist = state->dist};
+        *f = (ExitFrame){.f = (Func *)(uintptr_t)state->f,
+                         .pc = state->pc,
+                         .dist = state->dist,
+                         .n_holds = state->n_holds};
         f->slots = ARENA_ARRAY(&e->code->arena, ExitSlot, state->n + 1);
         for (uint32_t k = 0; k < state->n; k++) {
             Ref v = e->ir->args.at[state->refs + k];
@@ -495,13 +497,47 @@ static void emit_call(Emit *e, Ref r)
     jump(e, e->ret);
 }
 
+/* The boxed arguments go to the end of the shadow stack; their address. */
+static MIR_reg_t boxed_args(Emit *e, const IrIns *i, uint32_t from)
+{
+    for (uint32_t k = from; k < i->n_args; k++)
+        emit2(e, MIR_MOV, slot_mem(e, e->n_slots + k - from),
+              op_reg(e, in_reg(e, e->ir->args.at[i->args + k])));
+    return binary(e, MIR_ADD, op_reg(e, e->shadow), op_int(e, (int64_t)e->n_slots * 8));
+}
+
+static void return_call(Emit *e, MIR_reg_t value, MIR_op_t status)
+{
+    emit2(e, MIR_MOV, op_reg(e, e->result), op_reg(e, value));
+    emit2(e, MIR_MOV, op_reg(e, e->status), status);
+    jump(e, e->ret);
+}
+
+/* Calls an entry for boxed arguments (emit_generic), which leaves at `no` when it declines. */
+static void call_generic(Emit *e, Ref r, MIR_reg_t entry, MIR_reg_t args, bool tail, MIR_label_t no)
+{
+    MIR_reg_t out[2] = {tail ? new_reg(e, MIR_T_I64) : reg_of(e, r), new_reg(e, MIR_T_I64)};
+    MIR_op_t ops[1] = {op_reg(e, args)}, status = op_reg(e, out[1]);
+    MIR_type_t types[1] = {MIR_T_I64}, results[2] = {MIR_T_I64, MIR_T_I64};
+    store_budget(e);
+    call(e, op_reg(e, entry), 2, results, out, 1, ops, types);
+    load_budget(e);
+    // Declined: it took nothing and nothing moved.
+    if (tail) {
+        jump_if(e, MIR_BEQ, no, status, op_int(e, STATUS_DECLINED));
+        return_call(e, out[0], status);
+        return;
+    }
+    jump_if(e, MIR_BEQ, leave_at(e, IN(r)->state, LEAVE_CALL), status, op_int(e, STATUS_LEFT));
+    jump_if(e, MIR_BNE, no, status, op_int(e, STATUS_RETURNED));
+}
+
 static void emit_call_closure(Emit *e, Ref r)
 {
     const IrIns *i = IN(r);
-    MIR_label_t no = leave_at(e, (uint32_t)i->imm2, LEAVE_ROOM);
-    for (uint32_t k = 0; k < i->n_args; k++)
-        emit2(e, MIR_MOV, slot_mem(e, e->n_slots + k),
-              op_reg(e, in_reg(e, e->ir->args.at[i->args + k])));
+    bool tail = i->op == IR_TAILCALL_CLOSURE;
+    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM);
+    MIR_reg_t area = boxed_args(e, i, 0);
     MIR_reg_t closure = in_reg(e, e->ir->args.at[i->args]);
     MIR_reg_t t = binary(e, MIR_AND, op_reg(e, closure), op_int(e, TAG_MASK));
     jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
@@ -520,18 +556,53 @@ static void emit_call_closure(Emit *e, Ref r)
     emit2(e, MIR_MOV, op_reg(e, self), op_mem(e, MIR_T_U8, (int64_t)offsetof(Func, takes_self), f));
     MIR_reg_t skip = binary(e, MIR_XOR, op_reg(e, self), op_int(e, 1));
     skip = binary(e, MIR_LSH, op_reg(e, skip), op_int(e, 3));
-    MIR_reg_t area = binary(e, MIR_ADD, op_reg(e, e->shadow), op_int(e, (int64_t)e->n_slots * 8));
-    area = binary(e, MIR_ADD, op_reg(e, area), op_reg(e, skip));
-    MIR_reg_t out[2] = {reg_of(e, r), new_reg(e, MIR_T_I64)};
-    MIR_op_t ops[1] = {op_reg(e, area)};
-    MIR_type_t types[1] = {MIR_T_I64}, results[2] = {MIR_T_I64, MIR_T_I64};
+    call_generic(e, r, entry, binary(e, MIR_ADD, op_reg(e, area), op_reg(e, skip)), tail, no);
+    if (!tail)
+        reload_after(e, r);
+}
+
+/* Behind a call of C: special values leave; those that cannot be are told by one comparison. */
+static void test_special(Emit *e, MIR_reg_t out, uint32_t state)
+{
+    Stub test = {.what = STUB_SPECIAL_TEST, .r = out, .back = new_label(e)};
+    test.exit = leave_at(e, state, LEAVE_SPECIAL);
+    MIR_reg_t t = binary(e, MIR_SUB, op_reg(e, out), op_int(e, (int64_t)VALUE_THROWN.bits));
+    MIR_label_t back = test.back, cold = add_stub(e, test);
+    jump_if(e, MIR_UBLE, cold, op_reg(e, t),
+            op_int(e, (int64_t)(VALUE_YIELD.bits - VALUE_THROWN.bits)));
+    place(e, back);
+}
+
+static void emit_call_method(Emit *e, Ref r)
+{
+    const IrIns *i = IN(r);
+    bool tail = i->op == IR_TAILCALL_METHOD;
+    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM), native = new_label(e),
+                done = new_label(e);
+    MIR_reg_t area = boxed_args(e, i, 0), proc = load(e, MACHINE(proc), e->machine);
+    MIR_reg_t method = new_reg(e, MIR_T_I64);
+    MIR_op_t ops[3] = {op_reg(e, proc), op_reg(e, area),
+                       address(e, (const void *)(intptr_t)i->imm)};
+    MIR_type_t types[3] = {MIR_T_I64, MIR_T_I64, MIR_T_I64}, res = MIR_T_I64;
+    call(e, C_FUNCTION(nosi_jit_method), 1, &res, &method, 3, ops, types);
+    jump_if(e, MIR_BEQ, no, op_reg(e, method), op_int(e, 0));
+    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, method), op_int(e, METHOD_NATIVE));
+    jump_if(e, MIR_BNE, native, op_reg(e, t), op_int(e, 0));
+    call_generic(e, r, method, area, tail, no);
+    if (!tail)
+        jump(e, done);
+    place(e, native);
+    MIR_reg_t out = tail ? new_reg(e, MIR_T_I64) : reg_of(e, r);
+    MIR_op_t native_ops[3] = {ops[0], op_reg(e, method), ops[1]};
     store_budget(e);
-    call(e, op_reg(e, entry), 2, results, out, 1, ops, types);
+    call(e, C_FUNCTION(nosi_jit_native), 1, &res, &out, 3, native_ops, types);
     load_budget(e);
-    jump_if(e, MIR_BEQ, leave_at(e, i->state, LEAVE_CALL), op_reg(e, out[1]),
-            op_int(e, STATUS_LEFT));
-    // Declined: it took nothing and nothing moved.
-    jump_if(e, MIR_BNE, no, op_reg(e, out[1]), op_int(e, STATUS_RETURNED));
+    test_special(e, out, nosi_ir_special(i));
+    if (tail) {
+        return_call(e, out, op_int(e, STATUS_RETURNED));
+        return;
+    }
+    place(e, done);
     reload_after(e, r);
 }
 
@@ -544,30 +615,17 @@ static void emit_runtime(Emit *e, Ref r)
     RtForm form = (RtForm)i->cond;
     ops[n++] = op_reg(e, load(e, MACHINE(proc), e->machine));
     uint32_t by_register = form <= RT_VALUES_LAST ? i->n_args : form == RT_VALUE_ARRAY ? 1 : 0;
-    for (uint32_t k = 0; k < i->n_args; k++) {
-        Ref v = e->ir->args.at[i->args + k];
-        if (k < by_register)
-            ops[n++] = op_reg(e, in_reg(e, v));
-        else
-            emit2(e, MIR_MOV, slot_mem(e, e->n_slots + k - by_register), op_reg(e, in_reg(e, v)));
-    }
+    for (uint32_t k = 0; k < by_register; k++)
+        ops[n++] = op_reg(e, in_reg(e, e->ir->args.at[i->args + k]));
     if (form >= RT_ARRAY_N)
-        ops[n++] =
-            op_reg(e, binary(e, MIR_ADD, op_reg(e, e->shadow), op_int(e, (int64_t)e->n_slots * 8)));
+        ops[n++] = op_reg(e, boxed_args(e, i, by_register));
     if (form == RT_VALUES_LAST || form == RT_ARRAY_N)
         ops[n++] = address(e, (const void *)(intptr_t)i->imm2);
     for (size_t k = 0; k < n; k++)
         types[k] = MIR_T_I64;
     MIR_reg_t out = reg_of(e, r);
     call(e, address(e, (const void *)(intptr_t)i->imm), 1, &res, &out, n, ops, types);
-    // Special? Values that cannot be are told by one comparison.
-    Stub test = {.what = STUB_SPECIAL_TEST, .r = out, .back = new_label(e)};
-    test.exit = add_stub(e, (Stub){.what = STUB_LEAVE, .state = i->state, .kind = LEAVE_SPECIAL});
-    MIR_reg_t t = binary(e, MIR_SUB, op_reg(e, out), op_int(e, (int64_t)VALUE_THROWN.bits));
-    MIR_label_t back = test.back, cold = add_stub(e, test);
-    jump_if(e, MIR_UBLE, cold, op_reg(e, t),
-            op_int(e, (int64_t)(VALUE_YIELD.bits - VALUE_THROWN.bits)));
-    place(e, back);
+    test_special(e, out, i->state);
     reload_after(e, r);
 }
 
@@ -1050,7 +1108,12 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit_call(e, r);
         return;
     case IR_CALL_CLOSURE:
+    case IR_TAILCALL_CLOSURE:
         emit_call_closure(e, r);
+        return;
+    case IR_CALL_METHOD:
+    case IR_TAILCALL_METHOD:
+        emit_call_method(e, r);
         return;
     case IR_RUNTIME:
         emit_runtime(e, r);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "sched/mvar.h"
 #include "sched/quiet.h"
 #include "sched/sched.h"
 #include "vm/interp/frame.h"
@@ -173,6 +174,8 @@ static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
             }
             first = false;
             fill(l, f, rp);
+            if (NOS_UNLIKELY(f->n_holds))
+                nosi_mvars_lay_out(p, f->n_holds);
             p->pc = f->f->code + f->pc;
             dist = f->dist;
         }

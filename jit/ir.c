@@ -26,6 +26,29 @@ void nosi_ir_free(Ir *ir)
     nosi_free(ir);
 }
 
+uint32_t nosi_ir_before(const IrIns *i)
+{
+    switch ((IrOp)i->op) {
+    case IR_CALL:
+    case IR_CALL_CLOSURE:
+    case IR_CALL_METHOD:
+        return (uint32_t)i->imm2;
+    case IR_TAILCALL:
+    case IR_TAILCALL_CLOSURE:
+    case IR_TAILCALL_METHOD:
+        return i->state;
+    default:
+        return 0;
+    }
+}
+
+uint32_t nosi_ir_special(const IrIns *i)
+{
+    return i->op == IR_CALL_METHOD       ? (uint32_t)((uint64_t)i->imm2 >> 32)
+           : i->op == IR_TAILCALL_METHOD ? (uint32_t)i->imm2
+                                         : 0;
+}
+
 static void print_state(const Ir *ir, uint32_t s, StrBuf *out)
 {
     for (; s; s = ir->states.at[s].parent) {
@@ -68,6 +91,8 @@ void nosi_ir_print(const Ir *ir, StrBuf *out)
                 nosi_strbuf_putc(out, ')');
             if (i->op == IR_CALL || i->op == IR_TAILCALL)
                 nosi_strbuf_printf(out, " %s", ((const JitFunc *)(intptr_t)i->imm)->f->cell->name);
+            else if (i->op == IR_CALL_METHOD || i->op == IR_TAILCALL_METHOD)
+                nosi_strbuf_printf(out, " .%s", ((const MethodSite *)(intptr_t)i->imm)->name);
             else if (i->imm)
                 nosi_strbuf_printf(out, " #%" PRId64, i->imm);
             if (i->op == IR_JUMP || i->op == IR_BRANCH)

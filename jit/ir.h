@@ -73,6 +73,7 @@ typedef struct IrState {
     uint32_t pc;            // next instruction
     uint32_t parent;        // state of the caller; 0: the outermost frame
     uint32_t dist;          // from its base to the base of the frame above
+    uint32_t n_holds;       // locks of mvars that it holds
     uint32_t n, regs, refs; // n live registers: numbers in Ir.regs from `regs`, values in Ir.args
 } IrState;
 
@@ -104,6 +105,10 @@ typedef struct Ir {
 } Ir;
 
 #define IR_CALL_PC UINT32_MAX
+
+/* Of a call: the state before it, and that behind it when it was a native's; 0: none. */
+uint32_t nosi_ir_before(const IrIns *i);
+uint32_t nosi_ir_special(const IrIns *i);
 
 /* How machine code is called: types of the parameters and of the result. */
 enum { MAX_SIGNATURE = 24 };

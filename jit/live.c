@@ -7,7 +7,7 @@
 #include "vm/interp/frame.h"
 #include "vm/util/alloc.h"
 
-enum { MAX_SET_WORDS = 1 << 20 };
+enum { MAX_SET_WORDS = 1 << 20, MAX_TARGETS = 1024 };
 
 int32_t nosi_instr_dst(Instr i)
 {
@@ -125,7 +125,6 @@ static bool merge(uint64_t *into, const uint64_t *from, uint32_t words)
 
 static bool update(const Func *f, Liveness *l, uint32_t pc)
 {
-    enum { MAX_TARGETS = 1024 };
     uint32_t targets[MAX_TARGETS], first[4], count[4], w = l->words;
     Instr i = f->code[pc];
     uint64_t *in = &l->in[(size_t)pc * w], *out = &l->out[(size_t)pc * w];
@@ -167,6 +166,59 @@ static bool update(const Func *f, Liveness *l, uint32_t pc)
     return changed;
 }
 
+/* ---- locks ----------------------------------------------------------------------------------- */
+
+enum { NOT_REACHED = UINT8_MAX };
+
+static uint8_t holds_behind(uint8_t n, Opcode op)
+{
+    return (uint8_t)(op == OP_MVLOCK ? n + 1 : op == OP_MVUNLOCK && n ? n - 1 : n);
+}
+
+/* Locks are taken and released in pairs, so that every way to an instruction holds the same. */
+static void find_holds(const Func *f, Liveness *l)
+{
+    bool any = false;
+    for (uint32_t pc = 0; pc < f->n_code; pc++)
+        any |= INSTR_OP(f->code[pc]) == OP_MVLOCK;
+    if (!any)
+        return;
+    l->holds = nosi_alloc(f->n_code);
+    memset(l->holds, NOT_REACHED, f->n_code);
+    l->holds[0] = 0;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t pc = 0; pc < f->n_code; pc++) {
+            uint32_t to[MAX_TARGETS];
+            if (l->holds[pc] == NOT_REACHED)
+                continue;
+            uint8_t n = holds_behind(l->holds[pc], INSTR_OP(f->code[pc]));
+            uint32_t n_to = nosi_instr_targets(f, pc, to, MAX_TARGETS - 1);
+            if (!(nosi_op_info[INSTR_OP(f->code[pc])].effects & FX_END) && pc + 1 < f->n_code)
+                to[n_to++] = pc + 1;
+            for (uint32_t k = 0; k < n_to; k++)
+                if (l->holds[to[k]] == NOT_REACHED) {
+                    l->holds[to[k]] = n;
+                    changed = true;
+                }
+        }
+        for (uint32_t k = 0; k < f->n_handlers; k++) { // unwinding releases what the range took
+            const Handler *e = &f->handlers[k];
+            if (l->holds[e->handler] == NOT_REACHED && l->holds[e->start] != NOT_REACHED) {
+                l->holds[e->handler] = l->holds[e->start];
+                changed = true;
+            }
+        }
+    }
+}
+
+uint32_t nosi_live_holds(const Liveness *l, const Func *f, uint32_t pc, bool behind)
+{
+    if (!l->holds || l->holds[pc] == NOT_REACHED)
+        return 0;
+    return behind ? holds_behind(l->holds[pc], INSTR_OP(f->code[pc])) : l->holds[pc];
+}
+
 bool nosi_liveness(const Func *f, Liveness *l)
 {
     l->words = (f->n_regs + 63u) / 64u;
@@ -175,8 +227,8 @@ bool nosi_liveness(const Func *f, Liveness *l)
     size_t n = (size_t)f->n_code * l->words;
     if (n > MAX_SET_WORDS)
         return false;
-    for (uint32_t pc = 0; pc < f->n_code; pc++) // update() looks at so many targets
-        if (nosi_instr_targets(f, pc, NULL, 0) > 1024)
+    for (uint32_t pc = 0; pc < f->n_code; pc++)
+        if (nosi_instr_targets(f, pc, NULL, 0) >= MAX_TARGETS)
             return false;
     l->in = nosi_calloc(n ? n : 1, sizeof *l->in);
     l->out = nosi_calloc(n ? n : 1, sizeof *l->out);
@@ -185,6 +237,7 @@ bool nosi_liveness(const Func *f, Liveness *l)
         for (uint32_t pc = f->n_code; pc-- > 0;)
             changed |= update(f, l, pc);
     }
+    find_holds(f, l);
     return true;
 }
 
@@ -192,4 +245,5 @@ void nosi_liveness_free(Liveness *l)
 {
     nosi_free(l->in);
     nosi_free(l->out);
+    nosi_free(l->holds);
 }

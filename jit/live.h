@@ -11,6 +11,7 @@ typedef struct Liveness {
     uint32_t words; // of a set
     uint64_t *in;   // set of pc: live before it
     uint64_t *out;  // live behind it, whatever it does; its own result not yet taken away
+    uint8_t *holds; // by pc: locks of mvars that the frame holds before it; NULL: never any
 } Liveness;
 
 bool nosi_liveness(const Func *f, Liveness *out); // gives; false: too large
@@ -20,6 +21,9 @@ NOS_INLINE bool live_has(const uint64_t *sets, const Liveness *l, uint32_t pc, u
 {
     return sets[(size_t)pc * l->words + reg / 64] >> (reg % 64) & 1;
 }
+
+/* Locks held before pc, or behind it. */
+uint32_t nosi_live_holds(const Liveness *l, const Func *f, uint32_t pc, bool behind);
 
 /* The register an instruction writes, or -1. */
 int32_t nosi_instr_dst(Instr i);

@@ -1,7 +1,11 @@
 /* runtime.c -- see runtime.h. */
 #include "jit/runtime.h"
 
+#include "sched/mvar.h"
 #include "sched/sched.h"
+#include "vm/bytecode/builtin.h"
+#include "vm/interp/frame.h"
+#include "vm/interp/machine.h"
 #include "vm/interp/rtcall.h"
 
 Value nosi_jit_is_literal(Proc *p, Value v, Value literal)
@@ -70,9 +74,66 @@ Value nosi_jit_recv_skip(Proc *p)
     return VALUE_UNIT;
 }
 
+static Value of_mvar(MvResult r, Value v)
+{
+    return NOS_LIKELY(r == MV_DONE) ? v : r == MV_THROWN ? VALUE_THROWN : VALUE_ABSENT;
+}
+
+Value nosi_jit_mvar_get(Proc *p, Mvar *m)
+{
+    Value v = VALUE_UNIT;
+    MvResult r = nosi_mvar_try_get(p, m, &v);
+    return of_mvar(r, v);
+}
+
+Value nosi_jit_mvar_set(Proc *p, Value v, Mvar *m)
+{
+    return of_mvar(nosi_mvar_try_set(p, m, v), VALUE_UNIT);
+}
+
+Value nosi_jit_mvar_lock(Proc *p, Value pc, Mvar *m)
+{
+    return of_mvar(nosi_mvar_try_lock(p, m, (uint32_t)value_small_int(pc)), VALUE_UNIT);
+}
+
+Value nosi_jit_mvar_unlock(Proc *p, Mvar *m)
+{
+    nosi_mvar_unlock(p, m);
+    return VALUE_UNIT;
+}
+
+Value nosi_jit_top_get(Proc *p, TopVar *t)
+{
+    Value v = VALUE_UNIT;
+    // Acquire pairs with the release in nosi_topvar_done. What is done stays so.
+    if (atomic_load_explicit(&t->state, memory_order_acquire) != TOP_DONE)
+        return VALUE_ABSENT;
+    return nosi_topvar_get(p, t, &v) == TOPGET_DONE ? v : VALUE_THROWN;
+}
+
 Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind)
 {
     return nosi_spawn(p, closure, (SpawnKind)kind);
+}
+
+uintptr_t nosi_jit_method(Proc *p, const Value *args, MethodSite *site)
+{
+    (void)p;
+    const Candidate *c = nosi_method_choose(site, args);
+    if (c && c->kind == CAND_BUILTIN)
+        return (uintptr_t)c->builtin | METHOD_NATIVE;
+    const Func *f = c && c->kind == CAND_FUNC ? cell_func(c->func) : NULL;
+    if (!f || f->n_params != site->n_args || f->takes_self)
+        return 0;
+    return (uintptr_t)__atomic_load_n(&f->entry, __ATOMIC_ACQUIRE);
+}
+
+Value nosi_jit_native(Proc *p, uintptr_t method, Value *args)
+{
+    Value v = ((const Builtin *)(method - METHOD_NATIVE))->fn(p, args);
+    if (p->budget <= 0)
+        nosi_machine->budget = -1; // it used up the slice: the next check ends it
+    return v;
 }
 
 Value nosi_jit_box_int(Proc *p, int64_t i)

@@ -16,7 +16,20 @@ Value nosi_jit_recv_after(Proc *p, Value ms);
 Value nosi_jit_recv_next(Proc *p);
 Value nosi_jit_recv_take(Proc *p);
 Value nosi_jit_recv_skip(Proc *p);
+/* Module variables and top-level bindings; ABSENT: it is not there without waiting, and nothing was
+ * done. `pc` is that of the MVLOCK. */
+Value nosi_jit_mvar_get(Proc *p, Mvar *m);
+Value nosi_jit_mvar_set(Proc *p, Value v, Mvar *m);
+Value nosi_jit_mvar_lock(Proc *p, Value pc, Mvar *m);
+Value nosi_jit_mvar_unlock(Proc *p, Mvar *m);
+Value nosi_jit_top_get(Proc *p, TopVar *t);
 Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind);
+
+/* What a method call comes down to: the entry for boxed arguments of a function, a native (Builtin
+ * * | METHOD_NATIVE), or 0: the interpreter makes the call. */
+enum { METHOD_NATIVE = 1 };
+uintptr_t nosi_jit_method(Proc *p, const Value *args, MethodSite *site);
+Value nosi_jit_native(Proc *p, uintptr_t method, Value *args); // calls such a native
 
 /* Boxing where a frame holds nothing that a collection could move (a result that is returned). */
 Value nosi_jit_box_int(Proc *p, int64_t i);

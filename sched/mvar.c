@@ -36,8 +36,9 @@ struct MvarWait {
 
 typedef struct Hold {
     Mvar *mvar;
-    uint32_t depth, pc; // of the MVLOCK
+    uint32_t depth, pc; // of the MVLOCK; NO_FRAME: the frame is machine code's, and not real yet
 } Hold;
+enum { NO_FRAME = UINT32_MAX };
 
 struct MvarHolds {
     uint32_t n, cap;
@@ -137,9 +138,8 @@ void nosi_mvar_free(Mvar *m)
  * -------------------------------------------------------------------------------------------------
  */
 
-static void remember_hold(Proc *p, Mvar *m)
+static void remember_hold(Proc *p, Mvar *m, uint32_t depth, uint32_t pc)
 {
-    const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
     if (!p->locks || p->locks->n == p->locks->cap) {
         uint32_t n = p->locks ? p->locks->n : 0, cap = n ? n * 2 : 4;
         p->locks = nosi_realloc(p->locks, sizeof *p->locks + cap * sizeof(Hold));
@@ -147,8 +147,7 @@ static void remember_hold(Proc *p, Mvar *m)
         p->locks->cap = cap;
     }
     nosi_count(COUNT_MVAR_HOLD, 1);
-    p->locks->at[p->locks->n++] =
-        (Hold){m, p->depth, p->pc > f->code ? (uint32_t)(p->pc - f->code - 1) : 0};
+    p->locks->at[p->locks->n++] = (Hold){m, depth, pc};
 }
 
 /* The owner serves the queue and frees the lock, or gives it to a writer that has waited too often.
@@ -350,9 +349,38 @@ MvResult nosi_mvar_lock(Proc *p, Mvar *m)
         if (r != MV_DONE)
             return r;
     }
+    const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
     m->depth++;
-    remember_hold(p, m);
+    remember_hold(p, m, p->depth, p->pc > f->code ? (uint32_t)(p->pc - f->code - 1) : 0);
     return MV_DONE;
+}
+
+MvResult nosi_mvar_try_lock(Proc *p, Mvar *m, uint32_t pc)
+{
+    if (p->mvar_wait)
+        return MV_PARKED;
+    if (!is_owner(p, m)) {
+        if (!try_take(m, p->serial) && !spin_for(p, m))
+            return MV_PARKED;
+        m->depth = 0;
+    }
+    m->depth++;
+    remember_hold(p, m, NO_FRAME, pc);
+    return MV_DONE;
+}
+
+/* Frames become real the outermost first, and hold what was taken first. */
+void nosi_mvars_lay_out(Proc *p, uint32_t n)
+{
+    MvarHolds *h = p->locks;
+    uint32_t k = h ? h->n : 0;
+    while (k && h->at[k - 1].depth == NO_FRAME)
+        k--;
+    // What the interpreter took for it, before machine code went on with it.
+    for (uint32_t j = k; n && j && h->at[j - 1].depth == p->depth; j--)
+        n--;
+    for (; n && k < h->n; n--)
+        h->at[k++].depth = p->depth;
 }
 
 static void release(Proc *p, Mvar *m)
@@ -408,24 +436,46 @@ static NOS_NOINLINE MvResult get_slow(Proc *p, Mvar *m, Value *out)
     return import_view(p, &view, out);
 }
 
-MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
+/* False: it has to be done with the lock. */
+NOS_INLINE bool get_fast(Proc *p, Mvar *m, Value *out, MvResult *result)
 {
-    if (NOS_UNLIKELY(p->mvar_wait != NULL))
-        return get_slow(p, m, out);
+    *result = MV_DONE;
     // Acquire, here and in nosi_store_peek: what we read is not older than the word, which is read
     // again after it.
     uint64_t word = atomic_load_explicit(&m->word, memory_order_acquire);
     if ((word & ~MVAR_WAITED) == HELD_BY(p->serial)) { // nobody else may touch it
         if (nosi_store_peek(&m->store, &p->heap, out))
-            return MV_DONE;
+            return true;
         StoreView view;
         nosi_store_view(&m->store, &p->heap, &view);
-        return import_view(p, &view, out);
+        *result = import_view(p, &view, out);
+        return true;
     }
-    if (!(word & MVAR_HELD) && nosi_store_peek(&m->store, &p->heap, out) &&
-        atomic_load_explicit(&m->word, memory_order_relaxed) == word)
-        return MV_DONE;
-    return get_slow(p, m, out);
+    return !(word & MVAR_HELD) && nosi_store_peek(&m->store, &p->heap, out) &&
+           atomic_load_explicit(&m->word, memory_order_relaxed) == word;
+}
+
+MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out)
+{
+    MvResult r;
+    if (NOS_UNLIKELY(p->mvar_wait != NULL) || !get_fast(p, m, out, &r))
+        return get_slow(p, m, out);
+    return r;
+}
+
+MvResult nosi_mvar_try_get(Proc *p, Mvar *m, Value *out)
+{
+    MvResult r;
+    StoreView view;
+    if (p->mvar_wait)
+        return MV_PARKED;
+    if (NOS_LIKELY(get_fast(p, m, out, &r)))
+        return r;
+    if (!try_take(m, p->serial))
+        return MV_PARKED;
+    nosi_store_view(&m->store, &p->heap, &view);
+    give_up(p->sched, m, p->serial);
+    return import_view(p, &view, out);
 }
 
 MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
@@ -437,6 +487,19 @@ MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v)
             return r;
         m->depth = 1;
     }
+    nosi_store_set(&m->store, &p->heap, v);
+    if (!held)
+        release(p, m);
+    return MV_DONE;
+}
+
+MvResult nosi_mvar_try_set(Proc *p, Mvar *m, Value v)
+{
+    bool held = is_owner(p, m);
+    if (p->mvar_wait || (!held && !try_take(m, p->serial)))
+        return MV_PARKED;
+    if (!held)
+        m->depth = 1;
     nosi_store_set(&m->store, &p->heap, v);
     if (!held)
         release(p, m);

@@ -43,6 +43,13 @@ MvResult nosi_mvar_get(Proc *p, Mvar *m, Value *out); // may collect
 MvResult nosi_mvar_set(Proc *p, Mvar *m, Value v); // takes the lock for a moment unless p holds it
 MvResult nosi_mvar_lock(Proc *p, Mvar *m);
 void nosi_mvar_unlock(Proc *p, Mvar *m);
+/* For machine code, the same without waiting: MV_PARKED: it would have to, and nothing was done. */
+MvResult nosi_mvar_try_get(Proc *p, Mvar *m, Value *out); // may collect
+MvResult nosi_mvar_try_set(Proc *p, Mvar *m, Value v);
+/* Taken at `pc` of a frame that is not real yet, */
+MvResult nosi_mvar_try_lock(Proc *p, Mvar *m, uint32_t pc);
+/* which now is: p->base. It holds n locks. */
+void nosi_mvars_lay_out(Proc *p, uint32_t n);
 /* Sets the value from outside any process (initialisers, REPL): waits while a process holds the
  * lock. Takes v; no worker thread. */
 void nosi_mvar_store(Sched *s, Mvar *m, Fragment *v);

@@ -53,6 +53,8 @@ typedef struct Callee {
 bool nosi_call_resolve(Proc *p, size_t at, uint32_t n, Callee *out);
 /* The same for a method: n arguments at p->base[at]. */
 bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out);
+/* What a method call with these arguments means; NULL: nothing. */
+const Candidate *nosi_method_choose(MethodSite *site, const Value *args);
 
 /* Finds the handler for p->exc: true: p->base and p->pc are set to continue there. False: the
  * process ends with it. */

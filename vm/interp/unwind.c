@@ -163,9 +163,8 @@ static Value function_field(Value receiver, Name name)
     return VALUE_ABSENT;
 }
 
-bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out)
+const Candidate *nosi_method_choose(MethodSite *site, const Value *args)
 {
-    Value *args = p->base + at;
     uint32_t n = site->n_args;
     uint64_t type = n ? nosi_type_of(args[0]) : 0;
     // Relaxed: the word is complete in itself, candidates are fixed.
@@ -186,12 +185,19 @@ bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out)
         if (i < site->n_cands && n && tests_receiver_only(site, i))
             atomic_store_explicit(&site->cache, type << 32 | (i + 1), memory_order_relaxed);
     }
-    if (i == site->n_cands) {
+    return i < site->n_cands ? &site->cands[i] : NULL;
+}
+
+bool nosi_method_resolve(Proc *p, MethodSite *site, size_t at, Callee *out)
+{
+    Value *args = p->base + at;
+    uint32_t n = site->n_args;
+    const Candidate *c = nosi_method_choose(site, args);
+    if (!c) {
         nosi_panic(p, "no method `%s` found for type `%s`", site->name,
                    n ? nosi_type_name(args[0]) : "()");
         return false;
     }
-    const Candidate *c = &site->cands[i];
     if (c->kind == CAND_FIELD) {
         args[0] = function_field(args[0], c->field);
         return nosi_call_resolve(p, at, n - 1, out);
