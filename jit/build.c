@@ -555,8 +555,8 @@ bool nosi_b_body_open(Build *b, Body *body, const Func *f)
     body->targets = nosi_calloc(f->n_code + 1u, sizeof *body->targets);
     for (uint32_t pc = 0; pc < f->n_code; pc++) {
         Instr i = f->code[pc];
-        uint32_t to[64], n = nosi_instr_targets(f, pc, to, 64);
-        if (n > 64)
+        uint32_t to[MAX_TARGETS], n = nosi_instr_targets(f, pc, to, MAX_TARGETS);
+        if (n > MAX_TARGETS)
             return false;
         for (uint32_t k = 0; k < n; k++) {
             Target *t = &body->targets[to[k]];

@@ -7,7 +7,7 @@
 #include "vm/interp/frame.h"
 #include "vm/util/alloc.h"
 
-enum { MAX_SET_WORDS = 1 << 20, MAX_TARGETS = 1024 };
+enum { MAX_SET_WORDS = 1 << 20 };
 
 int32_t nosi_instr_dst(Instr i)
 {
@@ -189,11 +189,11 @@ static void find_holds(const Func *f, Liveness *l)
     for (bool changed = true; changed;) {
         changed = false;
         for (uint32_t pc = 0; pc < f->n_code; pc++) {
-            uint32_t to[MAX_TARGETS];
+            uint32_t to[MAX_TARGETS + 1];
             if (l->holds[pc] == NOT_REACHED)
                 continue;
             uint8_t n = holds_behind(l->holds[pc], INSTR_OP(f->code[pc]));
-            uint32_t n_to = nosi_instr_targets(f, pc, to, MAX_TARGETS - 1);
+            uint32_t n_to = nosi_instr_targets(f, pc, to, MAX_TARGETS);
             if (!(nosi_op_info[INSTR_OP(f->code[pc])].effects & FX_END) && pc + 1 < f->n_code)
                 to[n_to++] = pc + 1;
             for (uint32_t k = 0; k < n_to; k++)
@@ -228,7 +228,7 @@ bool nosi_liveness(const Func *f, Liveness *l)
     if (n > MAX_SET_WORDS)
         return false;
     for (uint32_t pc = 0; pc < f->n_code; pc++)
-        if (nosi_instr_targets(f, pc, NULL, 0) >= MAX_TARGETS)
+        if (nosi_instr_targets(f, pc, NULL, 0) > MAX_TARGETS)
             return false;
     l->in = nosi_calloc(n ? n : 1, sizeof *l->in);
     l->out = nosi_calloc(n ? n : 1, sizeof *l->out);

@@ -7,6 +7,8 @@
 
 #include "vm/bytecode/bytecode.h"
 
+enum { MAX_TARGETS = 256 }; // of one instruction
+
 typedef struct Liveness {
     uint32_t words; // of a set
     uint64_t *in;   // set of pc: live before it
