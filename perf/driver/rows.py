@@ -85,14 +85,18 @@ ROWS = [
     Row("counter_x200", group="basics", source="examples/counter.nos", expect="Final: 1000", repeat=200),
 ]
 
+KERNELS = tuple(r.name for r in ROWS if r.group == "kernels" and r.name != "startup")
+BEST = "best"   # whichever of PEERS is the fastest in a row
+PEERS = ("erlang", "go", "luajit", "node")
+
 
 @dataclass(frozen=True)
 class Target:
     issue: int
-    row: str
+    row: str             # or KERNELS: the geometric mean over all of them
     metric: str
     limit: float
-    against: str = ""    # a language: the limit is a factor of its value in the same run
+    against: str = ""    # a language or BEST: the limit is a factor of its value in the same run. Or a row
     at_least: bool = False
     what: str = ""
 
@@ -135,4 +139,19 @@ TARGETS = [
     T(6, "pgsmall_10k", "ms", 1.0, against="go", what="10,000 small queries on 10 connections, times Go"),
     T(6, "httppg", "req_per_s", 1.0, against="go", at_least=True, what="HTTP + transaction: requests/s, times Go"),
     T(6, "httppg", "p99_us", 30000, what="the same, p99 latency, us"),
+    T(7, KERNELS, "ms", 1.5, against="c", what="kernels, geometric mean, times C"),
+    *[T(7, row, "ms", 1.0 if row in ("nqueens", "qsortlist", "listpipe") else 1.1, against=BEST,
+        what=f"{row}, times the best peer but C") for row in KERNELS if row != "hashmap"],   # where maps are mutable
+    T(7, "fib", "ms", 0.7, against="c_calls", what="fib(35), times C without inlining"),
+    T(7, "nbody", "ms", 1.3, against="go", what="nbody, times Go"),
+    T(7, "mandelbrot", "ms", 1.15, against="c", what="mandelbrot, times C"),
+    T(7, "sieve", "ms", 1.3, against="c", what="sieve, times C"),
+    T(7, "matmul", "ms", 1.3, against="c", what="matmul, times C"),
+    T(7, "binarytrees", "ms", 1.0, against="erlang", what="binarytrees, times Erlang"),
+    T(7, "hashmap", "ms", 0.33, against="erlang", what="hashmap, times Erlang"),
+    T(7, "listpipe", "ms", 1.6, against="c", what="listpipe, times C with arrays"),
+    T(7, "sumloop", "ms", 1.1, against="c", what="for loop with a var, times C"),
+    *[T(7, f"ticker_{hog}", metric, limit, what=f"beside {hog} hogs: {text}")
+      for hog in HOGS for metric, limit, text in (("p99_us", 1000, "p99 lateness of a 1 ms tick, us"),
+                                                  ("kill_us", 10000, "Process.kill, slowest of 4, us"))],
 ]
