@@ -136,6 +136,12 @@ void nosi_b_body_close(Body *body);
 /* A call of a C function (RtForm in ir.h) with boxed arguments; its result. */
 Ref nosi_b_runtime(Build *b, Body *body, void *fn, RtForm form, const Ref *args, uint32_t n,
                    int64_t last);
+/* Class of a tuple of n, for nosi_b_is_class. */
+#define TUPLE_MASK (0xFFu | 0xFFFFFFull << 32)
+NOS_INLINE uint64_t b_tuple_class(uint32_t n)
+{
+    return OBJ_TUPLE | (uint64_t)n << 32;
+}
 /* BOOL: x is an object with (header >> 8 & mask) == is. */
 Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask);
 void nosi_b_guard(Build *b, Body *body, Ref cond); // leaves unless BOOL cond

@@ -259,14 +259,14 @@ static void call_boxed(Build *b, Body *body, Instr i, IrIns c, uint32_t from, ui
     for (uint32_t k = 0; k < n; k++)
         vec_push(&b->ir->args, args[k]);
     if (tail && !body->parent) {
-        c.op = method ? IR_TAILCALL_METHOD : IR_TAILCALL_CLOSURE;
+        c.op = c.op == IR_CALL_METHOD ? IR_TAILCALL_METHOD : IR_TAILCALL_CLOSURE;
         c.state = before;
         c.imm2 = special;
         nosi_b_close_block(b, c);
         return;
     }
     c.state = tail ? body->parent_state : nosi_b_after(b, body, dist);
-    c.imm2 = (int64_t)(before | (method ? (uint64_t)special << 32 : 0));
+    c.imm2 = (int64_t)(before | (uint64_t)special << 32);
     Ref v = nosi_b_add(b, c);
     if (tail) {
         Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
@@ -277,20 +277,47 @@ static void call_boxed(Build *b, Body *body, Instr i, IrIns c, uint32_t from, ui
     }
 }
 
+/* A call of f with one argument, a tuple: its elements are the arguments. */
+static void call_spread(Build *b, Body *body, Instr i, const Func *f)
+{
+    uint32_t w = INSTR_B(i) + FRAME_HEADER, n = 0;
+    Ref x = body->cur[w + 1], args[MAX_SIGNATURE + 1];
+    nosi_b_guard(b, body, nosi_b_is_class(b, x, b_tuple_class(f->n_params), TUPLE_MASK));
+    if (!b->open)
+        return;
+    if (f->takes_self)
+        args[n++] = body->cur[w];
+    for (uint32_t k = 0; k < f->n_params; k++) {
+        IrIns o = *INS(x);
+        args[n++] = o.op == IR_OBJECT && !o.n_sub
+                        ? b->ir->args.at[o.args + k]
+                        : nosi_b_add(b, (IrIns){.op = IR_WORD, .type = TY_ANY, .a = x, .imm = k});
+    }
+    call_func(b, body, i, f, args, n, w + !f->takes_self);
+}
+
 static void call_closure(Build *b, Body *body, Instr i)
 {
     uint32_t w = INSTR_B(i) + FRAME_HEADER, n = INSTR_C(i);
     const Func *f = known_function(b, body->cur[w]);
-    if (!f && (f = expected_function(b, body, body->cur[w])) && f->n_params != n)
-        f = NULL;
-    if (f && f->n_params == n) {
-        uint32_t skip = !f->takes_self;
-        call_func(b, body, i, f, &body->cur[w + skip], n + f->takes_self, w + skip);
-    } else if (n >= MAX_SIGNATURE) {
-        nosi_b_leave(b, nosi_b_before(b, body));
-    } else {
-        call_boxed(b, body, i, (IrIns){.op = IR_CALL_CLOSURE}, w, n + 1, w + 1);
+    if (!f)
+        f = expected_function(b, body, body->cur[w]);
+    // Arguments may be left out, but then one tuple may also be all of them: that shows in the
+    // call.
+    if (f && n > 1 && n < f->n_params && n >= f->n_required) {
+        vec_push(&b->ir->depends, f);
+        f = cell_func(f->variants[n - f->n_required]);
     }
+    if (f && f->n_params == n)
+        call_func(b, body, i, f, &body->cur[w + !f->takes_self], n + f->takes_self,
+                  w + !f->takes_self);
+    else if (f && n == 1 && f->n_required > 1 && f->n_params == f->n_required &&
+             f->n_params < MAX_SIGNATURE)
+        call_spread(b, body, i, f);
+    else if (n >= MAX_SIGNATURE)
+        nosi_b_leave(b, nosi_b_before(b, body));
+    else
+        call_boxed(b, body, i, (IrIns){.op = IR_CALL_CLOSURE}, w, n + 1, w + 1);
 }
 
 static void call_method(Build *b, Body *body, Instr i)

@@ -203,12 +203,6 @@ static uint64_t shape_class(const Shape *s)
 {
     return s->header >> 8 & SHAPE_MASK;
 }
-#define TUPLE_MASK (0xFFu | 0xFFFFFFull << 32)
-static uint64_t tuple_class(uint32_t n)
-{
-    return OBJ_TUPLE | (uint64_t)n << 32;
-}
-
 void nosi_b_guard(Build *b, Body *body, Ref cond)
 {
     if (b_is_const(b, cond)) {
@@ -906,7 +900,7 @@ static bool instruction(Build *b, Body *body, Instr i)
         test(b, body, is_cons(b, any(b, body, a)), jump_d);
         return true;
     case OP_JNTUPLE:
-        test(b, body, nosi_b_is_class(b, any(b, body, a), tuple_class(rb), TUPLE_MASK), jump_c);
+        test(b, body, nosi_b_is_class(b, any(b, body, a), b_tuple_class(rb), TUPLE_MASK), jump_c);
         return true;
     case OP_JNCTOR: {
         const CtorRef *ref = body->f->refs[rb];

@@ -22,7 +22,7 @@ enum { MAX_MIR = 6000 };
 enum { NO_SLOT = UINT32_MAX, MAX_OPS = MAX_SIGNATURE + 8 };
 
 typedef struct Stub { // cold code behind the function
-    enum { STUB_LEAVE, STUB_INT64, STUB_BOX, STUB_SPECIAL_TEST, STUB_REMEMBER } what;
+    enum { STUB_LEAVE, STUB_INT64, STUB_BOX, STUB_SPECIAL_TEST, STUB_REMEMBER, STUB_CALLEE } what;
     MIR_label_t label, back, exit;
     ExitRecord *record;
     uint32_t state;
@@ -284,9 +284,11 @@ static void find_live(Emit *e)
     for (Ref r = 1; r < ir->ins.n; r++) {
         const IrIns *i = IN(r);
         uint32_t n = 0; // the array of a native without arguments is one word that it does not read
-        if (i->op == IR_CALL_CLOSURE || i->op == IR_TAILCALL_CLOSURE || i->op == IR_CALL_METHOD ||
-            i->op == IR_TAILCALL_METHOD || (i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N))
+        if (i->op == IR_CALL_METHOD || i->op == IR_TAILCALL_METHOD ||
+            (i->op == IR_RUNTIME && i->cond >= RT_ARRAY_N))
             n = NOS_MAX(i->n_args, 1u);
+        if (i->op == IR_CALL_CLOSURE || i->op == IR_TAILCALL_CLOSURE)
+            n = i->n_args == 2 ? 1 + MAX_SPREAD : i->n_args;
         if (i->uses)
             e->n_area = NOS_MAX(e->n_area, n);
     }
@@ -532,35 +534,6 @@ static void call_generic(Emit *e, Ref r, MIR_reg_t entry, MIR_reg_t args, bool t
     jump_if(e, MIR_BNE, no, status, op_int(e, STATUS_RETURNED));
 }
 
-static void emit_call_closure(Emit *e, Ref r)
-{
-    const IrIns *i = IN(r);
-    bool tail = i->op == IR_TAILCALL_CLOSURE;
-    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM);
-    MIR_reg_t area = boxed_args(e, i, 0);
-    MIR_reg_t closure = in_reg(e, e->ir->args.at[i->args]);
-    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, closure), op_int(e, TAG_MASK));
-    jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
-    MIR_reg_t h = load(e, -TAG_OBJECT, closure);
-    h = binary(e, MIR_URSH, op_reg(e, h), op_int(e, 8));
-    h = binary(e, MIR_AND, op_reg(e, h), op_int(e, 0xFF));
-    jump_if(e, MIR_BNE, no, op_reg(e, h), op_int(e, OBJ_CLOSURE));
-    MIR_reg_t cell = load(e, 8 - TAG_OBJECT, closure);
-    MIR_reg_t f = load(e, (int64_t)offsetof(FuncCell, current), cell);
-    jump_if(e, MIR_BEQ, no, op_reg(e, f), op_int(e, 0));
-    MIR_reg_t n = new_reg(e, MIR_T_I64), self = new_reg(e, MIR_T_I64);
-    emit2(e, MIR_MOV, op_reg(e, n), op_mem(e, MIR_T_U16, (int64_t)offsetof(Func, n_params), f));
-    jump_if(e, MIR_BNE, no, op_reg(e, n), op_int(e, i->n_args - 1));
-    MIR_reg_t entry = load(e, (int64_t)offsetof(Func, entry), f);
-    jump_if(e, MIR_BEQ, no, op_reg(e, entry), op_int(e, 0));
-    emit2(e, MIR_MOV, op_reg(e, self), op_mem(e, MIR_T_U8, (int64_t)offsetof(Func, takes_self), f));
-    MIR_reg_t skip = binary(e, MIR_XOR, op_reg(e, self), op_int(e, 1));
-    skip = binary(e, MIR_LSH, op_reg(e, skip), op_int(e, 3));
-    call_generic(e, r, entry, binary(e, MIR_ADD, op_reg(e, area), op_reg(e, skip)), tail, no);
-    if (!tail)
-        reload_after(e, r);
-}
-
 /* Behind a call of C: special values leave; those that cannot be are told by one comparison. */
 static void test_special(Emit *e, MIR_reg_t out, uint32_t state)
 {
@@ -573,35 +546,77 @@ static void test_special(Emit *e, MIR_reg_t out, uint32_t state)
     place(e, back);
 }
 
+/* Asks `resolve`(process, args, last) what the call r means (runtime.h), and makes it. Goes on at
+ * `done`, unless it is in tail position; leaves at `no`. */
+static void call_resolved(Emit *e, Ref r, MIR_op_t resolve, MIR_reg_t args, MIR_op_t last,
+                          bool tail, MIR_label_t no, MIR_label_t done)
+{
+    MIR_label_t native = new_label(e);
+    MIR_reg_t callee = new_reg(e, MIR_T_I64), out = tail ? new_reg(e, MIR_T_I64) : reg_of(e, r);
+    MIR_op_t proc = op_reg(e, load(e, MACHINE(proc), e->machine));
+    MIR_op_t ops[3] = {proc, op_reg(e, args), last};
+    MIR_type_t types[3] = {MIR_T_I64, MIR_T_I64, MIR_T_I64}, res = MIR_T_I64;
+    call(e, resolve, 1, &res, &callee, 3, ops, types);
+    jump_if(e, MIR_BEQ, no, op_reg(e, callee), op_int(e, 0));
+    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, callee), op_int(e, METHOD_NATIVE));
+    jump_if(e, MIR_BNE, native, op_reg(e, t), op_int(e, 0));
+    call_generic(e, r, callee, args, tail, no);
+    if (!tail)
+        jump(e, done);
+    place(e, native);
+    MIR_op_t native_ops[3] = {proc, op_reg(e, callee), op_reg(e, args)};
+    store_budget(e);
+    call(e, C_FUNCTION(nosi_jit_native), 1, &res, &out, 3, native_ops, types);
+    load_budget(e);
+    test_special(e, out, nosi_ir_special(IN(r)));
+    if (tail)
+        return_call(e, out, op_int(e, STATUS_RETURNED));
+    else
+        jump(e, done);
+}
+
+static void emit_call_closure(Emit *e, Ref r)
+{
+    const IrIns *i = IN(r);
+    bool tail = i->op == IR_TAILCALL_CLOSURE;
+    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM), done = new_label(e);
+    MIR_reg_t area = boxed_args(e, i, 0);
+    Stub s = {.what = STUB_CALLEE, .ref = r, .back = done, .exit = no, .r = area};
+    MIR_label_t slow = add_stub(e, s);
+    MIR_reg_t closure = in_reg(e, e->ir->args.at[i->args]);
+    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, closure), op_int(e, TAG_MASK));
+    jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
+    MIR_reg_t h = load(e, -TAG_OBJECT, closure);
+    h = binary(e, MIR_URSH, op_reg(e, h), op_int(e, 8));
+    h = binary(e, MIR_AND, op_reg(e, h), op_int(e, 0xFF));
+    jump_if(e, MIR_BNE, slow, op_reg(e, h), op_int(e, OBJ_CLOSURE));
+    MIR_reg_t cell = load(e, 8 - TAG_OBJECT, closure);
+    MIR_reg_t f = load(e, (int64_t)offsetof(FuncCell, current), cell);
+    jump_if(e, MIR_BEQ, no, op_reg(e, f), op_int(e, 0));
+    MIR_reg_t n = new_reg(e, MIR_T_I64), self = new_reg(e, MIR_T_I64);
+    emit2(e, MIR_MOV, op_reg(e, n), op_mem(e, MIR_T_U16, (int64_t)offsetof(Func, n_params), f));
+    jump_if(e, MIR_BNE, slow, op_reg(e, n), op_int(e, i->n_args - 1));
+    MIR_reg_t entry = load(e, (int64_t)offsetof(Func, entry), f);
+    jump_if(e, MIR_BEQ, no, op_reg(e, entry), op_int(e, 0));
+    emit2(e, MIR_MOV, op_reg(e, self), op_mem(e, MIR_T_U8, (int64_t)offsetof(Func, takes_self), f));
+    MIR_reg_t skip = binary(e, MIR_XOR, op_reg(e, self), op_int(e, 1));
+    skip = binary(e, MIR_LSH, op_reg(e, skip), op_int(e, 3));
+    call_generic(e, r, entry, binary(e, MIR_ADD, op_reg(e, area), op_reg(e, skip)), tail, no);
+    if (tail)
+        return;
+    place(e, done);
+    reload_after(e, r);
+}
+
 static void emit_call_method(Emit *e, Ref r)
 {
     const IrIns *i = IN(r);
     bool tail = i->op == IR_TAILCALL_METHOD;
-    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM), native = new_label(e),
-                done = new_label(e);
-    MIR_reg_t area = boxed_args(e, i, 0), proc = load(e, MACHINE(proc), e->machine);
-    MIR_reg_t method = new_reg(e, MIR_T_I64);
-    MIR_op_t ops[3] = {op_reg(e, proc), op_reg(e, area),
-                       address(e, (const void *)(intptr_t)i->imm)};
-    MIR_type_t types[3] = {MIR_T_I64, MIR_T_I64, MIR_T_I64}, res = MIR_T_I64;
-    call(e, C_FUNCTION(nosi_jit_method), 1, &res, &method, 3, ops, types);
-    jump_if(e, MIR_BEQ, no, op_reg(e, method), op_int(e, 0));
-    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, method), op_int(e, METHOD_NATIVE));
-    jump_if(e, MIR_BNE, native, op_reg(e, t), op_int(e, 0));
-    call_generic(e, r, method, area, tail, no);
-    if (!tail)
-        jump(e, done);
-    place(e, native);
-    MIR_reg_t out = tail ? new_reg(e, MIR_T_I64) : reg_of(e, r);
-    MIR_op_t native_ops[3] = {ops[0], op_reg(e, method), ops[1]};
-    store_budget(e);
-    call(e, C_FUNCTION(nosi_jit_native), 1, &res, &out, 3, native_ops, types);
-    load_budget(e);
-    test_special(e, out, nosi_ir_special(i));
-    if (tail) {
-        return_call(e, out, op_int(e, STATUS_RETURNED));
+    MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM), done = new_label(e);
+    call_resolved(e, r, C_FUNCTION(nosi_jit_method), boxed_args(e, i, 0),
+                  address(e, (const void *)(intptr_t)i->imm), tail, no, done);
+    if (tail)
         return;
-    }
     place(e, done);
     reload_after(e, r);
 }
@@ -1188,6 +1203,12 @@ static void emit_stub(Emit *e, const Stub *s)
         jump(e, s->back);
         return;
     }
+    case STUB_CALLEE:
+        place(e, s->label);
+        call_resolved(e, s->ref, C_FUNCTION(nosi_jit_callee), s->r,
+                      op_int(e, IN(s->ref)->n_args - 1), IN(s->ref)->op == IR_TAILCALL_CLOSURE,
+                      s->exit, s->back);
+        return;
     case STUB_REMEMBER: {
         place(e, s->label);
         MIR_reg_t h = binary(e, MIR_ADD, op_reg(e, s->r), op_int(e, (int64_t)offsetof(Proc, heap)));

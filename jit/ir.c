@@ -44,9 +44,16 @@ uint32_t nosi_ir_before(const IrIns *i)
 
 uint32_t nosi_ir_special(const IrIns *i)
 {
-    return i->op == IR_CALL_METHOD       ? (uint32_t)((uint64_t)i->imm2 >> 32)
-           : i->op == IR_TAILCALL_METHOD ? (uint32_t)i->imm2
-                                         : 0;
+    switch ((IrOp)i->op) {
+    case IR_CALL_CLOSURE:
+    case IR_CALL_METHOD:
+        return (uint32_t)((uint64_t)i->imm2 >> 32);
+    case IR_TAILCALL_CLOSURE:
+    case IR_TAILCALL_METHOD:
+        return (uint32_t)i->imm2;
+    default:
+        return 0;
+    }
 }
 
 static void print_state(const Ir *ir, uint32_t s, StrBuf *out)

@@ -1,6 +1,8 @@
 /* runtime.c -- see runtime.h. */
 #include "jit/runtime.h"
 
+#include <string.h>
+
 #include "sched/mvar.h"
 #include "sched/sched.h"
 #include "vm/bytecode/builtin.h"
@@ -126,6 +128,42 @@ uintptr_t nosi_jit_method(Proc *p, const Value *args, MethodSite *site)
     if (!f || f->n_params != site->n_args || f->takes_self)
         return 0;
     return (uintptr_t)__atomic_load_n(&f->entry, __ATOMIC_ACQUIRE);
+}
+
+/* The one argument, a tuple of `want`, becomes as many. */
+static uint64_t spread(Value *args, uint64_t n, uint32_t want)
+{
+    if (n != 1 || want < 2 || want > MAX_SPREAD || !value_is_kind(args[1], OBJ_TUPLE) ||
+        obj_words(value_obj(args[1])) != want)
+        return n;
+    const Object *tuple = value_obj(args[1]);
+    for (uint32_t k = 0; k < want; k++)
+        args[1 + k] = obj_value(tuple, k);
+    return want;
+}
+
+uintptr_t nosi_jit_callee(Proc *p, Value *args, uint64_t n)
+{
+    (void)p;
+    uintptr_t entry = 0;
+    bool with_self = false;
+    if (value_is_kind(args[0], OBJ_NATIVE)) {
+        const Builtin *b = (const Builtin *)(uintptr_t)value_obj(args[0])->word[0];
+        n = spread(args, n, b->n_params);
+        entry = n == b->n_params ? (uintptr_t)b | METHOD_NATIVE : 0;
+    } else if (value_is_kind(args[0], OBJ_CLOSURE)) {
+        const Func *f = cell_func((FuncCell *)(uintptr_t)value_obj(args[0])->word[0]);
+        if (f)
+            n = spread(args, n, f->n_params);
+        if (f && n < f->n_params && n >= f->n_required)
+            f = cell_func(f->variants[n - f->n_required]);
+        with_self = f && f->takes_self;
+        if (f && n == f->n_params)
+            entry = (uintptr_t)__atomic_load_n(&f->entry, __ATOMIC_ACQUIRE);
+    }
+    if (entry && !with_self)
+        memmove(args, args + 1, n * sizeof *args);
+    return entry;
 }
 
 Value nosi_jit_native(Proc *p, uintptr_t method, Value *args)

@@ -29,6 +29,10 @@ Value nosi_jit_spawn(Proc *p, Value closure, int64_t kind);
  * * | METHOD_NATIVE), or 0: the interpreter makes the call. */
 enum { METHOD_NATIVE = 1 };
 uintptr_t nosi_jit_method(Proc *p, const Value *args, MethodSite *site);
+/* The same for the call of a function value, args[0], with n arguments. What it comes down to finds
+ * its own at args. There is room for MAX_SPREAD. */
+enum { MAX_SPREAD = 4 };
+uintptr_t nosi_jit_callee(Proc *p, Value *args, uint64_t n);
 Value nosi_jit_native(Proc *p, uintptr_t method, Value *args); // calls such a native
 
 /* Boxing where a frame holds nothing that a collection could move (a result that is returned). */
