@@ -40,6 +40,40 @@ TEST(random_graphs_survive_stress)
     random_graph(99, 4000, 97);
 }
 
+// The last cell of a full old block may lie right before the young block that its tail is in. Here
+// the blocks are of one size, so that they are neighbours now and then.
+TEST(blocks_that_are_neighbours)
+{
+    enum { OLD_HEADER = 4 }; // words before the data of an old block
+    uint64_t seed = 1;
+    nosi_gc_stress = true;
+    Heap h;
+    Regs g;
+    regs_init(&g);
+    nosi_heap_init(&h, walk_regs, &g);
+    for (int round = 0; round < SCALED(20000); round++) {
+        uint64_t n = 1 + rnd(&seed) % 8, k = 0;
+        g.r[0] = VALUE_NIL; // the list; r[1]: its last cell
+        for (uint64_t i = 0; i <= n; i++) {
+            if (i == n) // all are old but this one, which is the first of its block
+                nosi_heap_collect(&h, true);
+            CHECK(nosi_heap_reserve(&h, i == n ? OLD_HEADER + n * CONS_WORDS : CONS_WORDS));
+            Value cell = nosi_cons_nogc(&h, value_small((int64_t)i), VALUE_NIL);
+            if (i == 0)
+                g.r[0] = cell;
+            else
+                nosi_heap_write(&h, &value_cell(g.r[1])[1], cell);
+            g.r[1] = cell;
+        }
+        nosi_heap_collect(&h, true);
+        nosi_heap_collect(&h, false);
+        for (Value v = g.r[0]; value_is_cons(v); v = value_cell(v)[1])
+            CHECK_EQ(value_small_int(value_cell(v)[0]), (int64_t)k++);
+        CHECK_EQ(k, n + 1);
+    }
+    nosi_heap_free(&h);
+}
+
 // Adopted fragments, foreign fragments that are adopted later, imports: mixed into a random graph.
 TEST(fragments_mix_with_generations)
 {

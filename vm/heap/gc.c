@@ -667,8 +667,9 @@ static size_t scan_block(Gc *g, OldBlock *b, size_t most)
         while (p < end) {
             if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
                 update_old(g, &p[0]);
-                // The tail usually is the next cell of a spine copied in one run.
-                if (p[1].bits != value_cons_at(p + 2).bits)
+                // The tail usually is the next cell of a spine copied in one run. (Behind the last
+                // cell of a full block may lie from-space.)
+                if (p + 2 == b->top || p[1].bits != value_cons_at(p + 2).bits)
                     update_old(g, &p[1]);
                 p += 2;
                 continue;
