@@ -1142,6 +1142,27 @@ static bool instruction(Build *b, Body *body, Instr i)
     }
 }
 
+/* Behind a loop that was entered while it ran, which happens once a call: what takes long there has
+ * code of its own when it is hot, and would delay that of the loop. */
+static bool is_behind(const Build *b, const Body *body, uint32_t pc)
+{
+    uint32_t osr = b->request->osr_pc;
+    if (osr == IR_CALL_PC || body->parent || pc <= body->targets[osr].last_back)
+        return false;
+    switch (INSTR_OP(body->f->code[pc])) {
+    case OP_CALL:
+    case OP_TCALL:
+    case OP_CALLC:
+    case OP_TCALLC:
+    case OP_CALLM:
+    case OP_TCALLM:
+    case OP_CALLB:
+        return true;
+    default:
+        return body->targets[pc].is_header;
+    }
+}
+
 void nosi_b_body(Build *b, Body *body, uint32_t from)
 {
     const Func *f = body->f;
@@ -1157,7 +1178,7 @@ void nosi_b_body(Build *b, Body *body, uint32_t from)
         body->pc = pc;
         body->snap = 0;
         Instr i = f->code[pc];
-        if (!operands_known(body, i) || !instruction(b, body, i))
+        if (is_behind(b, body, pc) || !operands_known(body, i) || !instruction(b, body, i))
             leave_here(b, body);
         if (b->ir->ins.n > MAX_IR)
             b->refused = "too large";

@@ -39,7 +39,8 @@ typedef struct Emit {
     MIR_item_t func;
     MIR_reg_t machine, shadow, status, result, args;
     MIR_reg_t budget; // the budget, where a loop without calls makes that pay; 0: it is in memory
-    MIR_label_t ret, left;
+    MIR_reg_t record; // of the exit that is taken
+    MIR_label_t ret, left, leave;
     MIR_type_t result_type;
     MIR_reg_t *regs;                // by Ref; 0: none yet
     MIR_label_t *labels;            // by block
@@ -49,6 +50,7 @@ typedef struct Emit {
     VEC(Ref) reload;                // of each call: values to load again
     uint32_t *reload_at, *reload_n; // by Ref of the call
     VEC(Stub) stubs;
+    uint32_t *leaving; // by state: 1 + index of the last stub that leaves in it; 0: none
     uint32_t n_slots, n_area;
     uint32_t n_names;  // registers of the function that is being made
     uint32_t n_protos; // of the module: they are items, as functions are
@@ -302,8 +304,14 @@ static MIR_label_t add_stub(Emit *e, Stub s)
     vec_push(&e->stubs, s);
     return s.label;
 }
+/* Guards that leave in the same state share a stub: the values it stores are in the same registers,
+ * so that nothing has to be copied on the way there. */
 static MIR_label_t leave_at(Emit *e, uint32_t state, LeaveKind kind)
 {
+    uint32_t last = e->leaving[state];
+    if (last && e->stubs.at[last - 1].kind == kind)
+        return e->stubs.at[last - 1].label;
+    e->leaving[state] = e->stubs.n + 1;
     return add_stub(e, (Stub){.what = STUB_LEAVE, .state = state, .kind = kind});
 }
 
@@ -365,10 +373,21 @@ static void emit_leave(Emit *e, const Stub *s)
     }
     r->n_values = n;
     vec_push(&e->code->exits, r);
-    MIR_reg_t a = new_reg(e, MIR_T_I64);
-    emit2(e, MIR_MOV, op_reg(e, a), op_int(e, (int64_t)(intptr_t)r));
-    emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, (int64_t)n * 8, rp), op_reg(e, a));
-    MIR_reg_t top = binary(e, MIR_ADD, op_reg(e, rp), op_int(e, (int64_t)(n + 1) * 8));
+    emit2(e, MIR_MOV, op_reg(e, e->record), op_int(e, (int64_t)(intptr_t)r));
+    jump(e, e->leave);
+}
+
+/* Where all exits go: their record follows the values in the reify buffer. */
+static void emit_leave_end(Emit *e)
+{
+    place(e, e->leave);
+    MIR_reg_t rp = load(e, MACHINE(reify), e->machine), n = new_reg(e, MIR_T_I64);
+    emit2(e, MIR_MOV, op_reg(e, n),
+          op_mem(e, MIR_T_U32, (int64_t)offsetof(ExitRecord, n_values), e->record));
+    MIR_reg_t size = binary(e, MIR_LSH, op_reg(e, n), op_int(e, 3));
+    MIR_reg_t at = binary(e, MIR_ADD, op_reg(e, rp), op_reg(e, size));
+    emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, 0, at), op_reg(e, e->record));
+    MIR_reg_t top = binary(e, MIR_ADD, op_reg(e, at), op_int(e, 8));
     emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(reify), e->machine), op_reg(e, top));
     jump(e, e->left);
 }
@@ -845,9 +864,9 @@ static bool has_tight_loop(const Ir *ir)
 
 static void charge(Emit *e, int64_t n, uint32_t state)
 {
-    if (e->budget) {
-        emit3(e, MIR_SUB, op_reg(e, e->budget), op_reg(e, e->budget), op_int(e, n));
-        jump_if(e, MIR_BLT, leave_at(e, state, LEAVE_YIELD), op_reg(e, e->budget), op_int(e, 0));
+    if (e->budget) { // never negative before
+        emit3(e, MIR_SUBO, op_reg(e, e->budget), op_reg(e, e->budget), op_int(e, n));
+        emit1(e, MIR_UBO, op_label(e, leave_at(e, state, LEAVE_YIELD)));
         return;
     }
     MIR_reg_t t = load(e, MACHINE(budget), e->machine);
@@ -1398,6 +1417,8 @@ static void emit_main(Emit *e)
     e->status = new_reg(e, MIR_T_I64);
     e->ret = new_label(e);
     e->left = new_label(e);
+    e->leave = new_label(e);
+    e->record = new_reg(e, MIR_T_I64);
     for (uint32_t b = 0; b < ir->blocks.n; b++)
         e->labels[b] = new_label(e);
     uint32_t n = e->n_slots + e->n_area;
@@ -1429,6 +1450,7 @@ static void emit_main(Emit *e)
         Stub s = e->stubs.at[k];
         emit_stub(e, &s);
     }
+    emit_leave_end(e);
     MIR_finish_func(e->mir);
 }
 
@@ -1512,6 +1534,7 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
     e->reload_at = nosi_calloc(ir->ins.n, sizeof *e->reload_at);
     e->reload_n = nosi_calloc(ir->ins.n, sizeof *e->reload_n);
     e->emitted = nosi_calloc(ir->blocks.n, sizeof *e->emitted);
+    e->leaving = nosi_calloc(ir->states.n, sizeof *e->leaving);
     e->labels = nosi_calloc(ir->blocks.n, sizeof *e->labels);
     find_live(e);
     find_fused(e);
@@ -1544,6 +1567,7 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
     nosi_free(e->reload_n);
     nosi_free(e->labels);
     nosi_free(e->emitted);
+    nosi_free(e->leaving);
     nosi_free(e->live_in);
     vec_free(&e->reload);
     vec_free(&e->stubs);

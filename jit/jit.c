@@ -257,6 +257,7 @@ static void compile(const Request *q)
         if (q->osr_pc == IR_CALL_PC) {
             __atomic_store_n(&r->link.entry, code->entry, __ATOMIC_RELEASE);
             __atomic_store_n(&q->f->entry, code->generic, __ATOMIC_RELEASE);
+            __atomic_store_n(&q->f->n_loops, 0, __ATOMIC_RELAXED); // see calls_suffice
         } else {
             publish_loop(q->f, q->osr_pc, code->entry);
         }
@@ -328,12 +329,26 @@ static bool wanted(Record *r, uint32_t osr_pc) // under the lock
     return true;
 }
 
+/* Does the function's code for calls serve a hot loop as well? A loop that goes round a few times a
+ * call need not be entered in the middle: the next call, or the one after its code is there, comes
+ * soon. */
+static bool calls_suffice(const Record *r, const Func *f) // under the lock
+{
+    enum { MANY_CALLS = PROFILE_HOT / 32 };
+    uint32_t calls = __atomic_load_n(&f->n_calls, __ATOMIC_RELAXED);
+    if (nosi_jit.mode == JIT_EAGER || r->call_refused)
+        return false;
+    if (r->call_asked) // is it on its way? Then the counting of loops begins again
+        return !__atomic_load_n(&r->link.entry, __ATOMIC_RELAXED);
+    return calls >= MANY_CALLS;
+}
+
 static void on_hot(Proc *p, Func *f, const Instr *loop)
 {
     uint32_t osr_pc = loop ? (uint32_t)(loop - f->code) : IR_CALL_PC;
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
-    bool want = wanted(r, osr_pc);
+    bool want = !(loop && calls_suffice(r, f)) && wanted(r, osr_pc);
     pthread_mutex_unlock(&nosi_jit.lock);
     if (!loop)
         __atomic_store_n(&f->n_calls, PROFILE_MAX, __ATOMIC_RELAXED);

@@ -40,14 +40,14 @@ int nosi_mir_mprotect(void *addr, size_t bytes, int prot);
 
 void *nosi_mir_malloc(size_t bytes)
 {
-    size_t *p = nosi_arena_alloc(&current->arena, SIZE_HEADER + bytes);
+    size_t *p = nosi_arena_alloc_raw(&current->arena, SIZE_HEADER + bytes);
     *p = bytes;
     return (char *)p + SIZE_HEADER;
 }
 
 void *nosi_mir_calloc(size_t n, size_t bytes)
 {
-    return nosi_mir_malloc(n * bytes); // arena memory is zeroed
+    return memset(nosi_mir_malloc(n * bytes), 0, n * bytes);
 }
 
 void *nosi_mir_realloc(void *p, size_t bytes)
@@ -67,7 +67,8 @@ void nosi_mir_free(void *p)
 
 void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
 {
-    void *p = mmap(addr, bytes, prot, flags, fd, offset);
+    (void)prot; // written first: see make_executable
+    void *p = mmap(addr, bytes, PROT_READ | PROT_WRITE, flags, fd, offset);
     if (p != MAP_FAILED)
         vec_push(&current->maps, ((Mapping){p, bytes}));
     return p;
@@ -81,10 +82,19 @@ int nosi_mir_munmap(void *addr, size_t bytes)
 
 int nosi_mir_mprotect(void *addr, size_t bytes, int prot)
 {
-    // Never writable and executable at once: nobody runs a page before its compilation is over.
-    if (prot & PROT_WRITE)
-        prot &= ~PROT_EXEC;
-    return mprotect(addr, bytes, prot);
+    (void)addr, (void)bytes, (void)prot; // MIR asks for each piece of code; see make_executable
+    return 0;
+}
+
+/* Never writable and executable at once: nobody runs a page before its compilation is over. */
+static bool make_executable(MirCtx *m)
+{
+    VEC_EACH (Mapping, map, &m->maps)
+        if (mprotect(map->addr, map->bytes, PROT_READ | PROT_EXEC) != 0) {
+            snprintf(m->error, sizeof m->error, "memory cannot be made executable");
+            return false;
+        }
+    return true;
 }
 
 /* ---- contexts -------------------------------------------------------------------------------- */
@@ -183,6 +193,10 @@ void *nosi_mirctx_compile(MirCtx *m, MirBuild build, void *arg)
     else
         m->failed = true;
     current = NULL;
+    if (!m->failed && !make_executable(m)) {
+        m->failed = true;
+        code = NULL;
+    }
     return code;
 }
 

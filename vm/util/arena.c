@@ -28,7 +28,7 @@ void nosi_arena_free(Arena *a)
     *a = (Arena){0};
 }
 
-void *nosi_arena_alloc(Arena *a, size_t bytes)
+void *nosi_arena_alloc_raw(Arena *a, size_t bytes)
 {
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (NOS_UNLIKELY((size_t)(a->limit - a->top) < bytes || !a->top)) {
@@ -41,7 +41,12 @@ void *nosi_arena_alloc(Arena *a, size_t bytes)
     }
     void *p = a->top;
     a->top += bytes;
-    return memset(p, 0, bytes);
+    return p;
+}
+
+void *nosi_arena_alloc(Arena *a, size_t bytes)
+{
+    return memset(nosi_arena_alloc_raw(a, bytes), 0, bytes);
 }
 
 void *nosi_arena_memdup(Arena *a, const void *p, size_t n)

@@ -16,6 +16,7 @@ typedef struct Arena {
 void nosi_arena_init(Arena *a);
 void nosi_arena_free(Arena *a);                 // frees every block; the arena may be used again
 void *nosi_arena_alloc(Arena *a, size_t bytes); // borrows zeroed, 16-byte aligned memory
+void *nosi_arena_alloc_raw(Arena *a, size_t bytes);          // the same, not zeroed
 void *nosi_arena_memdup(Arena *a, const void *p, size_t n);  // borrows a copy
 char *nosi_arena_strndup(Arena *a, const char *s, size_t n); // borrows a NUL-terminated copy
 char *nosi_arena_printf(Arena *a, const char *fmt, ...) NOS_PRINTF(2, 3);
