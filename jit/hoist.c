@@ -6,69 +6,7 @@
  * that code moves outwards step by step. */
 #include "jit/hoist.h"
 
-typedef struct Loop {
-    Ir *ir;
-    uint32_t header, from; // the block that enters it
-    uint8_t *in;           // by block
-} Loop;
-
-static bool dominates(const Ir *ir, uint32_t above, uint32_t below)
-{
-    while (ir->blocks.at[below].depth > ir->blocks.at[above].depth)
-        below = ir->blocks.at[below].idom;
-    return below == above;
-}
-
-static bool is_back_edge(const Ir *ir, uint32_t header, uint32_t pred)
-{
-    return pred >= header && dominates(ir, header, pred);
-}
-
-/* The natural loop of a header: false when several blocks enter it. */
-static bool find_loop(Loop *l)
-{
-    const IrBlock *h = &l->ir->blocks.at[l->header];
-    VEC(uint32_t) work = {0};
-    uint32_t entries = 0;
-    l->in[l->header] = 1;
-    for (uint32_t k = 0; k < h->preds.n; k++) {
-        uint32_t p = h->preds.at[k];
-        if (!is_back_edge(l->ir, l->header, p)) {
-            l->from = p;
-            entries++;
-        } else if (!l->in[p]) {
-            l->in[p] = 1;
-            vec_push(&work, p);
-        }
-    }
-    while (work.n) {
-        uint32_t b = vec_last(&work);
-        work.n--;
-        const IrBlock *x = &l->ir->blocks.at[b];
-        for (uint32_t k = 0; k < x->preds.n; k++)
-            if (!l->in[x->preds.at[k]]) {
-                l->in[x->preds.at[k]] = 1;
-                vec_push(&work, x->preds.at[k]);
-            }
-    }
-    vec_free(&work);
-    return entries == 1;
-}
-
-static bool every_round(const Loop *l, uint32_t block)
-{
-    const IrBlock *h = &l->ir->blocks.at[l->header];
-    for (uint32_t k = 0; k < h->preds.n; k++)
-        if (is_back_edge(l->ir, l->header, h->preds.at[k]) &&
-            !dominates(l->ir, block, h->preds.at[k]))
-            return false;
-    return true;
-}
-
-static bool outside(const Loop *l, Ref r)
-{
-    return !r || !l->in[l->ir->ins.at[r].block];
-}
+#include "jit/loop.h"
 
 /* Is x known, where the loop is entered, to be an object whose words may be read? */
 static bool is_guarded(const Loop *l, Ref x)
@@ -78,7 +16,7 @@ static bool is_guarded(const Loop *l, Ref x)
         if (g->op != IR_GUARD)
             continue;
         const IrIns *test = ir_ins(l->ir, g->a);
-        if (test->op == IR_IS_CLASS && test->a == x && dominates(l->ir, g->block, l->from))
+        if (test->op == IR_IS_CLASS && test->a == x && nosi_ir_dominates(l->ir, g->block, l->from))
             return true;
     }
     return false;
@@ -103,9 +41,9 @@ static bool may_move(const Loop *l, const IrIns *i)
 {
     unsigned flags = nosi_ir_info[i->op].flags;
     if (i->op == IR_LOAD)
-        return outside(l, i->a) && is_guarded(l, i->a) && !written(l, i);
-    if (!(flags & IRF_PURE) || i->op == IR_CONST || !outside(l, i->a) || !outside(l, i->b) ||
-        !outside(l, i->c))
+        return loop_outside(l, i->a) && is_guarded(l, i->a) && !written(l, i);
+    if (!(flags & IRF_PURE) || i->op == IR_CONST || !loop_outside(l, i->a) ||
+        !loop_outside(l, i->b) || !loop_outside(l, i->c))
         return false;
     switch (i->op) {
     case IR_HEAD:
@@ -120,7 +58,7 @@ static bool may_move(const Loop *l, const IrIns *i)
     default:
         if (!(flags & IRF_LEAVES) || !i->state)
             return true;
-        return l->ir->blocks.at[l->header].enter_state && every_round(l, i->block);
+        return l->ir->blocks.at[l->header].enter_state && nosi_loop_every_round(l, i->block);
     }
 }
 
@@ -155,13 +93,11 @@ void nosi_ir_hoist(Ir *ir)
 {
     uint8_t *in = nosi_alloc(ir->blocks.n);
     for (uint32_t h = ir->blocks.n; h-- > 1;) {
-        if (!ir->blocks.at[h].loop_end)
-            continue;
         Loop l = {.ir = ir, .header = h, .in = in};
-        for (uint32_t b = 0; b < ir->blocks.n; b++)
-            in[b] = 0;
-        if (find_loop(&l) && ir->blocks.at[l.from].succ[1] == 0)
+        if (ir->blocks.at[h].loop_end && nosi_loop_find(&l)) {
             hoist_loop(&l);
+            nosi_loop_bounds(&l);
+        }
     }
     nosi_free(in);
 }

@@ -211,6 +211,34 @@ class Gen:
                        + "\n".join(body) + "\n}")
         return out, n
 
+    def linear_loop(self, scope):
+        """Loops with indices that are linear in their counters, in bounds or just beyond."""
+        r, a, n, i, j = self.r, self.name("a"), self.name(), self.name("i"), self.name("j")
+        kind = r.choice(["Int64", "Int64", "UInt8", "Float64"])
+        rows, cols = r.randrange(0, 5), r.randrange(0, 6)
+        size = max(rows * cols + r.choice([0, 0, 0, 1, -1, 5]), 0)
+        k = self.name("k")  # what the compiler does not know
+        small = lambda: r.choice(["0", "1", "2", "3", k, f"({k} + 1)", f"({k} - 1)", "(0 - 1)", f"({k} * 4611686018427387904)"])
+        index = r.choice([f"{i} * {cols} + {j}", f"{j} * {rows} + {i}", f"{i} * {k} + {j}", f"{j} + {i} * {small()}", f"{i} + {j}",
+                          f"2 * {j} + {small()}", f"{j} + {j} + {i}", f"{j} - {i}", f"{j} + {small()}", f"({j} + 1) * {small()} - 1", j, i])
+        value = {"Int64": self.expr(scope + [(i, "Int"), (j, "Int")], "Int", 1), "UInt8": f"{i} + {j}", "Float64": f"{i} * 0.5 + {j}"}[kind]
+        read = f"(if {a}[{index}] > 1.5 then 1 else {i})" if kind == "Float64" else f"{a}[{index}]"
+        body = [f"{a}[{index}] = {value}", f"{n} = {n} * 3 + {read}", f"{n} = {n} + 1"]
+        r.shuffle(body)
+        if r.random() < 0.3:
+            body = [f"if {j} % 2 == {r.randrange(2)} then {{ {body[0]} }}"] + body[1:]
+        low, high = r.choice(["0", "0", "1", i, f"{i} + 1", f"{i} + 2", small()]), r.choice([str(cols), str(cols), str(rows), i, k])
+        if r.random() < 0.6:
+            inner = [f"for {j} = {low} to {high} {{"] + body + ["}"]
+        else:
+            step = r.choice(["1", "1", "2", "3", f"max({k}, 1)", f"({i} + 1)"])
+            inner = [f"var {j} = {low}", f"while {j} {r.choice(['<', '<='])} {high} {{"] + body + [f"{j} = {j} + {step}", "}"]
+        out = [f"{a} = new{kind}Array({size})", f"{k} = {r.randrange(0, 6)} + {self.expr(scope, 'Int', 0)} % 2",
+               f"var {n} = {self.literal('Int')}", f"for {i} = {r.choice([0, 0, 0, 1])} to {rows} {{"] + inner + ["}"]
+        if r.random() < 0.5:  # one error ends only this
+            out = out[:3] + ["try {"] + out[3:] + [f"}} catch {{ _ -> {{ {n} = {n} * 7 }} }}"]
+        return out, n
+
     def string_loop(self, scope):
         """Lines of a loop that builds a string, and its length as n (Int)."""
         r, s, n, i = self.r, self.name("s"), self.name(), self.name("i")
@@ -226,7 +254,7 @@ class Gen:
         for _ in range(r.randrange(1, 4)):
             kind = r.random()
             if r.random() < 0.25:
-                lines, n = self.array_loop(scope) if r.random() < 0.75 else self.string_loop(scope)
+                lines, n = r.choice([self.array_loop, self.linear_loop, self.linear_loop, self.string_loop])(scope)
                 out += lines
                 scope = scope + [(n, "Int")]
             elif kind < 0.35:
