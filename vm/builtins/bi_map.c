@@ -53,7 +53,8 @@ static Value map_insert(Proc *p, Value *args, MapQuery *q)
     Value v = VALUE_UNIT;
     WANT_MAP(0);
     MapStatus st = nosi_map_insert(&p->heap, args[0], args[1], args[2], q, &v);
-    return st == MAP_OK ? v : bi_map_failed(p, args, 3, MAPDO_INSERT, st, q);
+    MapOperation op = q->edit == MAP_COPY ? MAPDO_INSERT_COPY : MAPDO_INSERT;
+    return st == MAP_OK ? v : bi_map_failed(p, args, 3, op, st, q);
 }
 
 static Value map_remove(Proc *p, Value *args, MapQuery *q)
@@ -61,7 +62,8 @@ static Value map_remove(Proc *p, Value *args, MapQuery *q)
     Value v = VALUE_UNIT;
     WANT_MAP(0);
     MapStatus st = nosi_map_remove(&p->heap, args[0], args[1], q, &v);
-    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_REMOVE, st, q);
+    MapOperation op = q->edit == MAP_COPY ? MAPDO_REMOVE_COPY : MAPDO_REMOVE;
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
 }
 
 /* The value of a key or VALUE_ABSENT in *out; otherwise what the native returns. */
@@ -132,19 +134,33 @@ static Value map_contains(Proc *p, Value *args, MapQuery *q)
     return value_bool(!value_is_absent(v));
 }
 
-#define MAP_NATIVE(name)                                                                      \
-    Value nosi_bi_##name(Proc *p, Value *args)                                                \
-    {                                                                                         \
-        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE}; \
-        return name(p, args, &q);                                                             \
+#define MAP_NATIVE_OF(name, suffix, how)                                                     \
+    Value nosi_bi_##name##suffix(Proc *p, Value *args)                                       \
+    {                                                                                        \
+        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE, \
+                      .edit = how};                                                          \
+        return name(p, args, &q);                                                            \
     }
+#define MAP_NATIVE(name) MAP_NATIVE_OF(name, , MAP_SHARE)
 MAP_NATIVE(map_insert)
+MAP_NATIVE_OF(map_insert, _copy, MAP_COPY)
+MAP_NATIVE_OF(map_insert, _own, MAP_OWN)
 MAP_NATIVE(map_remove)
+MAP_NATIVE_OF(map_remove, _copy, MAP_COPY)
+MAP_NATIVE_OF(map_remove, _own, MAP_OWN)
 MAP_NATIVE(map_get)
 MAP_NATIVE(map_get_or_throw)
 MAP_NATIVE(map_get_or)
 MAP_NATIVE(map_lookup)
 MAP_NATIVE(map_contains)
+
+Value nosi_bi_map_disown(Proc *p, Value *args)
+{
+    Value v = args[0];
+    if (!value_is_map(v) && !value_is_set(v))
+        return v; // not of the type it was said to be: whoever uses it will say so
+    return OK_OR_NOMEM(nosi_map_disown(&p->heap, v, &v) == MAP_OK, v);
+}
 
 Value nosi_bi_map_op(Proc *p, Value *args) // operation, collection, key, value, found
 {
@@ -159,6 +175,10 @@ Value nosi_bi_map_op(Proc *p, Value *args) // operation, collection, key, value,
         [MAPDO_SET_INSERT] = bi_set_insert,
         [MAPDO_SET_REMOVE] = bi_set_remove,
         [MAPDO_SET_CONTAINS] = bi_set_contains,
+        [MAPDO_INSERT_COPY] = map_insert,
+        [MAPDO_REMOVE_COPY] = map_remove,
+        [MAPDO_SET_INSERT_COPY] = bi_set_insert,
+        [MAPDO_SET_REMOVE_COPY] = bi_set_remove,
     };
     WANT_INT(0);
     WANT_BOOL(4);
@@ -168,7 +188,8 @@ Value nosi_bi_map_op(Proc *p, Value *args) // operation, collection, key, value,
         return nosi_panic(p, "__mapOp: bad operation");
     if (!found && (op == MAPDO_REMOVE || op == MAPDO_SET_REMOVE))
         return args[1];
-    MapQuery q = {.match = found ? MATCH_SAME : MATCH_NONE};
+    MapQuery q = {.match = found ? MATCH_SAME : MATCH_NONE,
+                  .edit = op >= MAPDO_INSERT_COPY ? MAP_COPY : MAP_SHARE};
     return ops[op](p, args + 1, &q);
 }
 

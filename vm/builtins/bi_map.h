@@ -18,6 +18,10 @@ typedef enum MapOperation {
     MAPDO_SET_INSERT,
     MAPDO_SET_REMOVE,
     MAPDO_SET_CONTAINS,
+    MAPDO_INSERT_COPY, // the result is a new map: MAP_COPY
+    MAPDO_REMOVE_COPY,
+    MAPDO_SET_INSERT_COPY,
+    MAPDO_SET_REMOVE_COPY,
     MAPDO__COUNT
 } MapOperation;
 

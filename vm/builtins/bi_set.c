@@ -6,7 +6,8 @@ Value bi_set_insert(Proc *p, Value *args, MapQuery *q)
     Value v = VALUE_UNIT;
     WANT_SET(0);
     MapStatus st = nosi_set_insert(&p->heap, args[0], args[1], q, &v);
-    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_SET_INSERT, st, q);
+    MapOperation op = q->edit == MAP_COPY ? MAPDO_SET_INSERT_COPY : MAPDO_SET_INSERT;
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
 }
 
 Value bi_set_remove(Proc *p, Value *args, MapQuery *q)
@@ -14,7 +15,8 @@ Value bi_set_remove(Proc *p, Value *args, MapQuery *q)
     Value v = VALUE_UNIT;
     WANT_SET(0);
     MapStatus st = nosi_set_remove(&p->heap, args[0], args[1], q, &v);
-    return st == MAP_OK ? v : bi_map_failed(p, args, 2, MAPDO_SET_REMOVE, st, q);
+    MapOperation op = q->edit == MAP_COPY ? MAPDO_SET_REMOVE_COPY : MAPDO_SET_REMOVE;
+    return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
 }
 
 Value bi_set_contains(Proc *p, Value *args, MapQuery *q)
@@ -27,14 +29,20 @@ Value bi_set_contains(Proc *p, Value *args, MapQuery *q)
     return st == MAP_OK ? value_bool(has) : bi_map_failed(p, args, 2, MAPDO_SET_CONTAINS, st, q);
 }
 
-#define SET_NATIVE(name)                                                                      \
-    Value nosi_bi_##name(Proc *p, Value *args)                                                \
-    {                                                                                         \
-        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE}; \
-        return bi_##name(p, args, &q);                                                        \
+#define SET_NATIVE_OF(name, suffix, how)                                                     \
+    Value nosi_bi_##name##suffix(Proc *p, Value *args)                                       \
+    {                                                                                        \
+        MapQuery q = {.match = nosi_lib_funcs[LIB_MAP_USER] ? MATCH_EQUAL : MATCH_STRUCTURE, \
+                      .edit = how};                                                          \
+        return bi_##name(p, args, &q);                                                       \
     }
+#define SET_NATIVE(name) SET_NATIVE_OF(name, , MAP_SHARE)
 SET_NATIVE(set_insert)
+SET_NATIVE_OF(set_insert, _copy, MAP_COPY)
+SET_NATIVE_OF(set_insert, _own, MAP_OWN)
 SET_NATIVE(set_remove)
+SET_NATIVE_OF(set_remove, _copy, MAP_COPY)
+SET_NATIVE_OF(set_remove, _own, MAP_OWN)
 SET_NATIVE(set_contains)
 
 Value nosi_bi_set_empty(Proc *p, Value *args)

@@ -13,7 +13,7 @@
 static Ins *add(Fn *f, Instr w)
 {
     Ins *i = vec_add(&f->code);
-    *i = (Ins){w, NO_LABEL, f->line, REP_NONE};
+    *i = (Ins){w, NO_LABEL, f->line, REP_NONE, (uint16_t)f->top};
     return i;
 }
 
@@ -551,6 +551,7 @@ Func *nosi_cg_finish(Fn *f)
     thread_jumps(f);
     compact(f);
     invert_jumps(f);
+    nosi_cg_own(f);
     uint8_t *size = nosi_alloc(f->code.n + 1);
     memset(size, 1, f->code.n + 1);
     uint32_t *pc = place(f, size);

@@ -39,8 +39,10 @@ typedef struct Ins {
     Instr w;
     Label label; // jump target, index into Fn.switches for SWITCH, or NO_LABEL
     uint32_t line;
-    uint8_t rep; // RegRep of the written register, as far as the static type tells; REP_NONE = by
-                 // opcode
+    uint8_t rep;  // RegRep of the written register, as far as the static type tells; REP_NONE = by
+                  // opcode
+    uint16_t top; // registers from here on held nothing when it was emitted: the arguments of a
+                  // call and captures of a closure lie below
 } Ins;
 enum { REP_NONE = 255 };
 
@@ -202,6 +204,10 @@ uint32_t nosi_cg_ctor_ref(Fn *f, Name name, uint32_t shape);
 void nosi_cg_loadk(Fn *f, uint32_t reg, Value v);
 void nosi_cg_unit(Fn *f, uint32_t reg);
 Func *nosi_cg_finish(Fn *f); // lays out, makes the Func (without names); frees the Fn's vectors
+
+/* ---- own.c ----------------------------------------------------------------------------------- */
+
+void nosi_cg_own(Fn *f); // lets inserts into maps that nobody else has change them in place
 
 /* ---- regs.c: registers, scopes, captures ----------------------------------------------------- */
 

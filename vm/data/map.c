@@ -233,6 +233,13 @@ static const Value *find_small(Value m, Value key)
     }
 }
 
+/* Can user code have a say in whether key is equal to another one? Only records, constructors and
+ * what contains them can have a user Eq. */
+static bool may_have_user_eq(Value key)
+{
+    return value_is_imm_kind(key, IMM_CTOR) || key_leaf(key) == -1;
+}
+
 /* Finds the entry (NULL: absent). Never collects. */
 static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
 {
@@ -248,8 +255,7 @@ static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
             q->bad = bad;
         return MAP_BAD_KEY;
     }
-    // Only records, constructors and what contains them can have a user Eq.
-    if (f.match == MATCH_EQUAL && (value_is_imm_kind(key, IMM_CTOR) || key_leaf(key) == -1)) {
+    if (f.match == MATCH_EQUAL && may_have_user_eq(key)) {
         f.candidates = &q->candidates;
         q->candidates.n = 0;
     }
@@ -301,8 +307,45 @@ bool nosi_set_has(Value m, Value key)
     return f.hit != NULL;
 }
 
-/* ---- making nodes (in reserved space)
- * ------------------------------------------------------------------------ */
+/* ---- editions
+ *
+ * A map that nobody else has a reference to can be changed in place, but only those of its nodes
+ * that no other map shares. Aux of a MAP or SET is its edition, aux of a MNODE or MCOLL the edition
+ * of the map it was made for. Invariants:
+ *
+ *   1. No node below a map has a later edition than the map. Reason: maps derived from others have
+ *      the same edition or a later one.
+ *   2. Nodes of the map's own edition below one that is OBJ_OWNED belong to it alone until another
+ *      map is derived from it. Reason: an owned map begins with an edition that is later than that
+ *      of the map it was derived from, hence than all nodes that those two share; and two maps
+ *      that were derived from one and have the same edition by chance share only what is older.
+ *
+ * So may be changed: an owned map that only its holder can see and that nothing was derived from
+ * (vm/compile/own.c proves that), and below it the nodes of its edition. Editions end at
+ * LAST_EDITION: then maps are copied as others are. Copies (collector, messages, regions) keep
+ * editions, which keeps the invariants; what is in a region is never changed because who gets it
+ * from there is not its only holder. */
+enum { LAST_EDITION = (1 << 24) - 1 };
+
+typedef struct Maker { // of nodes
+    Heap *h;
+    unsigned vs;
+    uint32_t edition; // of what is new
+    bool owned;       // the map that comes out is
+    bool in_place;    // and the one that goes in: it and its nodes of this edition may be changed
+} Maker;
+
+static Maker maker(Heap *h, Value m, MapEdit edit)
+{
+    const Object *o = value_obj(m);
+    Maker mk = {.h = h, .vs = value_words(m), .edition = obj_aux(o)};
+    if (edit == MAP_SHARE)
+        return mk;
+    mk.in_place = edit == MAP_OWN && obj_has_flag(o, OBJ_OWNED);
+    mk.owned = mk.in_place || mk.edition < LAST_EDITION;
+    mk.edition += mk.owned && !mk.in_place;
+    return mk;
+}
 
 static Value map_nogc(Heap *h, unsigned vs, uint64_t size, uint64_t serial, Value root)
 {
@@ -311,6 +354,28 @@ static Value map_nogc(Heap *h, unsigned vs, uint64_t size, uint64_t serial, Valu
     o->word[W_SERIAL] = serial;
     o->word[W_ROOT] = root.bits;
     return value_object(o);
+}
+
+static void set_edition(const Maker *mk, Value m)
+{
+    value_obj(m)->header |= (uint64_t)mk->edition << 16 | (uint64_t)(mk->owned ? OBJ_OWNED : 0)
+                                                              << 3;
+}
+
+/* What m becomes: MAP_WORDS. */
+static Value remade_nogc(const Maker *mk, Value m, uint64_t size, uint64_t serial, Value root)
+{
+    Object *o = value_obj(m);
+    if (mk->in_place) {
+        NOS_CHECK(!nosi_is_shared_address((uintptr_t)o));
+        o->word[W_SIZE] = size;
+        o->word[W_SERIAL] = serial;
+        nosi_heap_write(mk->h, (Value *)&o->word[W_ROOT], root);
+        return m;
+    }
+    m = map_nogc(mk->h, mk->vs, size, serial, root);
+    set_edition(mk, m);
+    return m;
 }
 
 static Value empty_nogc(Heap *h, unsigned vs)
@@ -353,38 +418,39 @@ static uint64_t *put_words(uint64_t *to, const uint64_t *from, size_t n)
     return to + n;
 }
 
-static Object *node_nogc(Heap *h, uint32_t data, uint32_t nodes, unsigned vs)
+static Object *node_nogc(const Maker *mk, uint32_t data, uint32_t nodes)
 {
-    Object *n =
-        nosi_heap_take_nogc(h, OBJ_MNODE, 0, 1 + popcount(data) * (2 + vs) + popcount(nodes));
+    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MNODE, mk->edition,
+                                    1 + popcount(data) * (2 + mk->vs) + popcount(nodes));
     n->word[0] = data | (uint64_t)nodes << 32;
     return n;
 }
 
 /* Subtree of an entry and either another entry or a bucket, whose hashes are different or (two
  * entries) equal. */
-static Value join(Heap *h, unsigned vs, unsigned shift, const Entry *a, uint64_t ha, const Entry *b,
+static Value join(const Maker *mk, unsigned shift, const Entry *a, uint64_t ha, const Entry *b,
                   Value bucket, uint64_t hb)
 {
+    unsigned vs = mk->vs;
     if (ha == hb) {
-        Object *n = nosi_heap_take_nogc(h, OBJ_MCOLL, 0, 1 + 2 * (2 + vs));
+        Object *n = nosi_heap_take_nogc(mk->h, OBJ_MCOLL, mk->edition, 1 + 2 * (2 + vs));
         n->word[0] = 2;
         put_entry(put_entry(&n->word[1], vs, b), vs, a); // b was there first
         return value_object(n);
     }
     uint32_t x = bit_of(ha, shift), y = bit_of(hb, shift);
     if (x == y) {
-        Value child = join(h, vs, shift + BITS, a, ha, b, bucket, hb);
-        Object *n = node_nogc(h, 0, x, vs);
+        Value child = join(mk, shift + BITS, a, ha, b, bucket, hb);
+        Object *n = node_nogc(mk, 0, x);
         n->word[1] = child.bits;
         return value_object(n);
     }
     if (!b) {
-        Object *n = node_nogc(h, x, y, vs);
+        Object *n = node_nogc(mk, x, y);
         *put_entry(&n->word[1], vs, a) = bucket.bits;
         return value_object(n);
     }
-    Object *n = node_nogc(h, x | y, 0, vs);
+    Object *n = node_nogc(mk, x | y, 0);
     put_entry(put_entry(&n->word[1], vs, x < y ? a : b), vs, x < y ? b : a);
     return value_object(n);
 }
@@ -394,55 +460,60 @@ static Value join(Heap *h, unsigned vs, unsigned shift, const Entry *a, uint64_t
  */
 
 typedef struct Insert {
-    Heap *h;
-    unsigned vs;
+    Maker mk;
     Entry e;
     uint64_t hash;
     MapMatch match;
     bool added;
 } Insert;
 
-/* The copy of node n whose word i is v. */
-static Value with_word(Heap *h, const Object *n, size_t i, Value v)
+/* Node n with v as its word i. */
+static Value with_word(const Maker *mk, Object *n, size_t i, Value v)
 {
     uint32_t words = obj_words(n);
-    Object *c = nosi_heap_take_nogc(h, obj_kind(n), 0, words);
+    if (mk->in_place && obj_kind(n) != OBJ_MFLAT && obj_aux(n) == mk->edition) {
+        NOS_CHECK(!nosi_is_shared_address((uintptr_t)n));
+        nosi_heap_write(mk->h, (Value *)&n->word[i], v);
+        return value_object(n);
+    }
+    uint32_t edition = obj_kind(n) == OBJ_MFLAT ? 0 : mk->edition;
+    Object *c = nosi_heap_take_nogc(mk->h, obj_kind(n), edition, words);
     put_words(c->word, n->word, words);
     c->word[i] = v.bits;
     return value_object(c);
 }
 
-static Value replace_value(Insert *c, const Object *n, size_t at)
+static Value replace_value(const Insert *c, Object *n, size_t at)
 {
-    if (!c->vs || n->word[at + 1] == c->e.value.bits)
+    if (!c->mk.vs || n->word[at + 1] == c->e.value.bits)
         return value_object(n);
-    return with_word(c->h, n, at + 1, c->e.value);
+    return with_word(&c->mk, n, at + 1, c->e.value);
 }
 
-static Value insert_bucket(Insert *c, const Object *n, unsigned shift)
+static Value insert_bucket(Insert *c, Object *n, unsigned shift)
 {
-    unsigned stride = 2 + c->vs;
+    unsigned stride = 2 + c->mk.vs;
     uint64_t count = n->word[0], hash = nosi_hash(obj_value(n, 1));
     if (hash != c->hash) {
         c->added = true;
-        return join(c->h, c->vs, shift, &c->e, c->hash, NULL, value_object(n), hash);
+        return join(&c->mk, shift, &c->e, c->hash, NULL, value_object(n), hash);
     }
     for (uint64_t i = 0; i < count; i++)
         if (same_key(c->e.key, obj_value(n, (uint32_t)(1 + i * stride)), c->match))
             return replace_value(c, n, 1 + i * stride);
-    Object *b = nosi_heap_take_nogc(c->h, OBJ_MCOLL, 0, obj_words(n) + stride);
+    Object *b = nosi_heap_take_nogc(c->mk.h, OBJ_MCOLL, c->mk.edition, obj_words(n) + stride);
     b->word[0] = count + 1;
-    put_entry(put_words(&b->word[1], &n->word[1], count * stride), c->vs, &c->e);
+    put_entry(put_words(&b->word[1], &n->word[1], count * stride), c->mk.vs, &c->e);
     c->added = true;
     return value_object(b);
 }
 
 static Value insert_node(Insert *c, Value node, unsigned shift)
 {
-    const Object *n = value_obj(node);
+    Object *n = value_obj(node);
     if (obj_kind(n) == OBJ_MCOLL)
         return insert_bucket(c, n, shift);
-    unsigned stride = 2 + c->vs;
+    unsigned stride = 2 + c->mk.vs;
     uint32_t bit = bit_of(c->hash, shift), data = datamap(n), nodes = nodemap(n);
     size_t at = 1 + popcount(data & (bit - 1)) * stride, children = 1 + popcount(data) * stride;
     unsigned child_index = popcount(nodes & (bit - 1));
@@ -450,10 +521,10 @@ static Value insert_node(Insert *c, Value node, unsigned shift)
     if (data & bit) {
         if (same_key(c->e.key, obj_value(n, (uint32_t)at), c->match))
             return replace_value(c, n, at);
-        Entry old = get_entry(n, c->vs, popcount(data & (bit - 1)));
+        Entry old = get_entry(n, c->mk.vs, popcount(data & (bit - 1)));
         Value child =
-            join(c->h, c->vs, shift + BITS, &c->e, c->hash, &old, VALUE_UNIT, nosi_hash(old.key));
-        Object *m = node_nogc(c->h, data & ~bit, nodes | bit, c->vs);
+            join(&c->mk, shift + BITS, &c->e, c->hash, &old, VALUE_UNIT, nosi_hash(old.key));
+        Object *m = node_nogc(&c->mk, data & ~bit, nodes | bit);
         uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
         to = put_words(to, &n->word[at + stride], children - at - stride + child_index);
         *to++ = child.bits;
@@ -464,11 +535,11 @@ static Value insert_node(Insert *c, Value node, unsigned shift)
     if (nodes & bit) {
         Value child = obj_value(n, (uint32_t)(children + child_index));
         Value now = insert_node(c, child, shift + BITS);
-        return value_same(child, now) ? node : with_word(c->h, n, children + child_index, now);
+        return value_same(child, now) ? node : with_word(&c->mk, n, children + child_index, now);
     }
-    Object *m = node_nogc(c->h, data | bit, nodes, c->vs);
+    Object *m = node_nogc(&c->mk, data | bit, nodes);
     uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-    put_words(put_entry(to, c->vs, &c->e), &n->word[at], obj_words(n) - at);
+    put_words(put_entry(to, c->mk.vs, &c->e), &n->word[at], obj_words(n) - at);
     c->added = true;
     return value_object(m);
 }
@@ -590,7 +661,7 @@ static Value build_node(Batch *b, const Item *it, const Item *end, unsigned shif
             next++;
         *(next - p == 1 ? &data : &nodes) |= (uint32_t)1 << digit(p, shift);
     }
-    Object *n = node_nogc(b->h, data, nodes, vs);
+    Object *n = node_nogc(&(Maker){.h = b->h, .vs = vs}, data, nodes);
     uint64_t *entries = &n->word[1], *children = entries + popcount(data) * (2 + vs);
     for (const Item *p = it, *next; p < end; p = next) {
         for (next = p + 1; next < end && digit(next, shift) == digit(p, shift);)
@@ -657,12 +728,10 @@ static MapStatus check_key(Value key, MapQuery *q)
  * --------------------------------------------------------------------------------------------------
  */
 
-static MapStatus insert_flat(Insert *c, Value m, Value *out)
+static MapStatus insert_flat(Insert *c, Value m, MapEdit edit, Value *out)
 {
-    Heap *h = c->h;
-    Object *mo = value_obj(m);
-    const Object *n = root_of(m);
-    unsigned stride = 1 + c->vs;
+    Object *mo = value_obj(m), *n = root_of(m);
+    unsigned stride = 1 + c->mk.vs;
     uint64_t count = n->word[0];
     Value root = VALUE_UNIT;
 
@@ -670,27 +739,28 @@ static MapStatus insert_flat(Insert *c, Value m, Value *out)
         if (same_key(c->e.key, obj_value(n, (uint32_t)(1 + i * stride)), c->match))
             root = replace_value(c, n, 1 + i * stride);
     if (value_is_unit(root)) {
-        Object *f = nosi_heap_take_nogc(h, OBJ_MFLAT, 0, (uint32_t)(1 + (count + 1) * stride));
+        Object *f =
+            nosi_heap_take_nogc(c->mk.h, OBJ_MFLAT, 0, (uint32_t)(1 + (count + 1) * stride));
         f->word[0] = ++count;
         uint64_t *to = put_words(&f->word[1], &n->word[1], (count - 1) * stride);
         to[0] = c->e.key.bits;
-        if (c->vs)
+        if (c->mk.vs)
             to[1] = c->e.value.bits;
         root = value_object(f);
     }
-    *out = value_same(root, obj_value(mo, W_ROOT))
+    *out = value_same(root, obj_value(mo, W_ROOT)) && edit != MAP_COPY
                ? m
-               : map_nogc(h, c->vs, count, mo->word[W_SERIAL] + 1, root);
+               : remade_nogc(&c->mk, m, count, mo->word[W_SERIAL] + 1, root);
     return MAP_OK;
 }
 
 /* The ninth entry: the flat node becomes a trie. The key is known to be new. */
-static MapStatus unflatten(Heap *h, Value m, Value key, Value value, Value *out)
+static MapStatus unflatten(const Maker *mk, Value m, Value key, Value value, Value *out)
 {
     Batch b;
     const Object *n = root_of(m);
-    unsigned vs = value_words(m), stride = 1 + vs;
-    batch_init(&b, h, vs, n->word[0] + 1);
+    unsigned vs = mk->vs, stride = 1 + vs;
+    batch_init(&b, mk->h, vs, n->word[0] + 1);
     for (uint64_t i = 0; i < n->word[0]; i++)
         batch_add(&b, obj_value(n, (uint32_t)(1 + i * stride)),
                   vs ? obj_value(n, (uint32_t)(2 + i * stride)) : VALUE_UNIT);
@@ -704,6 +774,8 @@ static MapStatus unflatten(Heap *h, Value m, Value key, Value value, Value *out)
     b.n_items = b.n;
     MapStatus s = batch_build(&b, out);
     batch_free(&b);
+    if (s == MAP_OK)
+        set_edition(mk, *out);
     return s;
 }
 
@@ -711,20 +783,22 @@ static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, V
 {
     const Value *hit = NULL;
     MapMatch match = q ? q->match : MATCH_STRUCTURE;
+    MapEdit edit = q ? q->edit : MAP_SHARE;
     bool flat = obj_kind(root_of(m)) == OBJ_MFLAT;
     bool full = flat && root_of(m)->word[0] == FLAT_MAX;
 
     // The look-up answers what needs user code, and whether a full flat node grows.
-    MapStatus s = match == MATCH_EQUAL || full ? find(m, key, q, &hit) : check_key(key, q);
+    MapStatus s = full || (match == MATCH_EQUAL && may_have_user_eq(key)) ? find(m, key, q, &hit)
+                                                                          : check_key(key, q);
     if (s != MAP_OK)
         return s;
+    Insert c = {.mk = maker(h, m, edit), .match = match};
     if (full && !hit)
-        return unflatten(h, m, key, value, out);
+        return unflatten(&c.mk, m, key, value, out);
 
-    Insert c = {.h = h, .vs = value_words(m), .match = match};
     c.hash = flat ? 0 : nosi_hash(key);
     size_t words = MAP_WORDS + (flat ? obj_words(root_of(m)) + 1 + 2
-                                     : path_words(root_of(m), c.hash, c.vs) + MAX_NODE_EXTRA);
+                                     : path_words(root_of(m), c.hash, c.mk.vs) + MAX_NODE_EXTRA);
     ROOT(h, m);
     ROOT(h, key);
     ROOT(h, value);
@@ -737,11 +811,12 @@ static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, V
     Object *mo = value_obj(m);
     c.e = (Entry){key, value, mo->word[W_SERIAL]};
     if (flat)
-        return insert_flat(&c, m, out);
+        return insert_flat(&c, m, edit, out);
     Value root = obj_value(mo, W_ROOT), now = insert_node(&c, root, 0);
-    *out = value_same(root, now)
-               ? m
-               : map_nogc(h, c.vs, mo->word[W_SIZE] + c.added, mo->word[W_SERIAL] + c.added, now);
+    *out =
+        value_same(root, now) && !c.added && edit != MAP_COPY
+            ? m
+            : remade_nogc(&c.mk, m, mo->word[W_SIZE] + c.added, mo->word[W_SERIAL] + c.added, now);
     return MAP_OK;
 }
 
@@ -762,8 +837,7 @@ MapStatus nosi_set_insert(Heap *h, Value s, Value key, MapQuery *q, Value *out)
  */
 
 typedef struct Remove {
-    Heap *h;
-    unsigned vs;
+    Maker mk;
     Value key;
     uint64_t hash;
     MapMatch match;
@@ -775,17 +849,17 @@ typedef struct Remove {
 /* The subtree without the key, or SINGLE. The key is there. */
 static Value remove_node(Remove *c, Value node, unsigned shift)
 {
-    const Object *n = value_obj(node);
-    unsigned stride = 2 + c->vs;
+    Object *n = value_obj(node);
+    unsigned stride = 2 + c->mk.vs;
     if (obj_kind(n) == OBJ_MCOLL) {
         uint64_t count = n->word[0], i = 0;
         while (!same_key(c->key, obj_value(n, (uint32_t)(1 + i * stride)), c->match))
             i++;
         if (count == 2) {
-            c->single = get_entry(n, c->vs, (unsigned)(1 - i));
+            c->single = get_entry(n, c->mk.vs, (unsigned)(1 - i));
             return SINGLE;
         }
-        Object *b = nosi_heap_take_nogc(c->h, OBJ_MCOLL, 0, obj_words(n) - stride);
+        Object *b = nosi_heap_take_nogc(c->mk.h, OBJ_MCOLL, c->mk.edition, obj_words(n) - stride);
         b->word[0] = count - 1;
         put_words(put_words(&b->word[1], &n->word[1], i * stride), &n->word[1 + (i + 1) * stride],
                   (count - i - 1) * stride);
@@ -797,10 +871,10 @@ static Value remove_node(Remove *c, Value node, unsigned shift)
     unsigned child_index = popcount(nodes & (bit - 1));
     if (data & bit) {
         if (shift > 0 && nodes == 0 && popcount(data) == 2) {
-            c->single = get_entry(n, c->vs, popcount(data & (bit - 1)) ? 0 : 1);
+            c->single = get_entry(n, c->mk.vs, popcount(data & (bit - 1)) ? 0 : 1);
             return SINGLE;
         }
-        Object *m = node_nogc(c->h, data & ~bit, nodes, c->vs);
+        Object *m = node_nogc(&c->mk, data & ~bit, nodes);
         put_words(put_words(&m->word[1], &n->word[1], at - 1), &n->word[at + stride],
                   obj_words(n) - at - stride);
         return value_object(m);
@@ -810,13 +884,13 @@ static Value remove_node(Remove *c, Value node, unsigned shift)
         // A bucket alone below a node moves up, so that the shape does not depend on history.
         if (shift > 0 && data == 0 && popcount(nodes) == 1 && value_is_kind(now, OBJ_MCOLL))
             return now;
-        return with_word(c->h, n, children + child_index, now);
+        return with_word(&c->mk, n, children + child_index, now);
     }
     if (shift > 0 && data == 0 && popcount(nodes) == 1)
         return SINGLE;
-    Object *m = node_nogc(c->h, data | bit, nodes & ~bit, c->vs);
+    Object *m = node_nogc(&c->mk, data | bit, nodes & ~bit);
     uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-    to = put_entry(to, c->vs, &c->single);
+    to = put_entry(to, c->mk.vs, &c->single);
     to = put_words(to, &n->word[at], children - at + child_index);
     put_words(to, &n->word[children + child_index + 1], popcount(nodes) - child_index - 1);
     return value_object(m);
@@ -846,33 +920,33 @@ static MapStatus flatten(Heap *h, Value m, const Value *without, Value *out)
 static MapStatus remove_key(Heap *h, Value m, Value key, MapQuery *q, Value *out)
 {
     const Value *hit = NULL;
+    MapEdit edit = q ? q->edit : MAP_SHARE;
     MapStatus s = find(m, key, q, &hit);
     if (s != MAP_OK)
         return s;
-    if (!hit) {
+    if (!hit && edit != MAP_COPY) {
         *out = m;
         return MAP_OK;
     }
-    if (nosi_map_size(m) <= FLAT_AGAIN + 1)
-        return flatten(h, m, hit, out);
-    Remove c = {.h = h,
-                .vs = value_words(m),
-                .match = q && q->match == MATCH_SAME ? MATCH_SAME : MATCH_STRUCTURE};
     bool flat = obj_kind(root_of(m)) == OBJ_MFLAT;
-    if (flat)
+    if (hit && (flat || nosi_map_size(m) <= FLAT_AGAIN + 1))
         return flatten(h, m, hit, out);
-    c.hash = nosi_hash(key);
+    Remove c = {.mk = maker(h, m, edit),
+                .match = q && q->match == MATCH_SAME ? MATCH_SAME : MATCH_STRUCTURE};
+    c.hash = hit ? nosi_hash(key) : 0;
     ROOT(h, m);
     ROOT(h, key);
-    bool ok = nosi_heap_reserve(h, MAP_WORDS + path_words(root_of(m), c.hash, c.vs));
+    bool ok = nosi_heap_reserve(h, MAP_WORDS + (hit ? path_words(root_of(m), c.hash, c.mk.vs) : 0));
     UNROOT(h);
     UNROOT(h);
     if (!ok)
         return MAP_NOMEM;
     Object *mo = value_obj(m);
     c.key = key;
-    Value root = remove_node(&c, obj_value(mo, W_ROOT), 0);
-    *out = map_nogc(h, c.vs, mo->word[W_SIZE] - 1, mo->word[W_SERIAL], root);
+    Value root = obj_value(mo, W_ROOT);
+    if (hit)
+        root = remove_node(&c, root, 0);
+    *out = remade_nogc(&c.mk, m, mo->word[W_SIZE] - (hit != NULL), mo->word[W_SERIAL], root);
     return MAP_OK;
 }
 
@@ -884,6 +958,22 @@ MapStatus nosi_map_remove(Heap *h, Value m, Value key, MapQuery *q, Value *out)
 MapStatus nosi_set_remove(Heap *h, Value s, Value key, MapQuery *q, Value *out)
 {
     return remove_key(h, s, key, q, out);
+}
+
+MapStatus nosi_map_disown(Heap *h, Value m, Value *out)
+{
+    *out = m;
+    if (!obj_has_flag(value_obj(m), OBJ_OWNED))
+        return MAP_OK;
+    ROOT(h, m);
+    bool ok = nosi_heap_reserve(h, MAP_WORDS);
+    UNROOT(h);
+    if (!ok)
+        return MAP_NOMEM;
+    Object *mo = value_obj(m);
+    Maker mk = maker(h, m, MAP_SHARE);
+    *out = remade_nogc(&mk, m, mo->word[W_SIZE], mo->word[W_SERIAL], obj_value(mo, W_ROOT));
+    return MAP_OK;
 }
 
 /* ---- iteration
@@ -1434,7 +1524,7 @@ static void shape_push(struct MapTrie *t, const Item *it, const Item *end, unsig
 /* The node whose entries and children are known. */
 static Value shape_node(const Batch *b, const MapShape *s)
 {
-    Object *n = node_nogc(b->h, s->data, s->nodes, b->vs);
+    Object *n = node_nogc(&(Maker){.h = b->h, .vs = b->vs}, s->data, s->nodes);
     unsigned n_entries = popcount(s->data);
     uint64_t *to = &n->word[1];
     for (unsigned i = 0; i < n_entries; i++) {
@@ -1702,8 +1792,9 @@ uint64_t nosi_map_hash(Value m, size_t most)
  * -------------------------------------------------------------------------------------------- */
 
 static size_t verify_node(const Object *n, unsigned vs, unsigned shift, uint64_t prefix,
-                          uint64_t next_serial)
+                          uint64_t next_serial, uint32_t edition)
 {
+    NOS_ASSERT_ALWAYS(obj_aux(n) <= edition);
     uint64_t mask = shift < 64 ? ((uint64_t)1 << shift) - 1 : UINT64_MAX;
     unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
     size_t total = count;
@@ -1725,8 +1816,9 @@ static size_t verify_node(const Object *n, unsigned vs, unsigned shift, uint64_t
     uint32_t nodes = nodemap(n), at = 1 + count * (2 + vs);
     for (; nodes; nodes &= nodes - 1) {
         const Object *child = value_obj(obj_value(n, at++));
-        size_t below = verify_node(child, vs, shift + BITS,
-                                   prefix | (uint64_t)__builtin_ctz(nodes) << shift, next_serial);
+        size_t below =
+            verify_node(child, vs, shift + BITS, prefix | (uint64_t)__builtin_ctz(nodes) << shift,
+                        next_serial, obj_aux(n));
         NOS_ASSERT_ALWAYS(below >= 2);
         total += below;
     }
@@ -1741,5 +1833,6 @@ void nosi_map_verify(Value m)
         return;
     }
     NOS_ASSERT_ALWAYS(mo->word[W_SIZE] > FLAT_AGAIN);
-    NOS_ASSERT_ALWAYS(verify_node(n, value_words(m), 0, 0, mo->word[W_SERIAL]) == mo->word[W_SIZE]);
+    NOS_ASSERT_ALWAYS(verify_node(n, value_words(m), 0, 0, mo->word[W_SERIAL], obj_aux(mo)) ==
+                      mo->word[W_SIZE]);
 }

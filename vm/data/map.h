@@ -32,8 +32,15 @@ typedef enum MapStatus {
  * repeat the call with key = that b and MATCH_SAME, otherwise with MATCH_NONE (insert) or take it
  * as absent. */
 typedef enum MapMatch { MATCH_EQUAL, MATCH_STRUCTURE, MATCH_SAME, MATCH_NONE } MapMatch;
+/* What becomes of the map that something is inserted into or removed from. MAP_SHARE  the ordinary
+ * case: it stays as it is, and the result may be the very same map MAP_COPY   it stays as it is,
+ * the result is a new map MAP_OWN    the caller gives up the only reference there is to it, or it
+ * is not OBJ_OWNED: it may be changed in place, and is the result then. The result of the last two
+ * is OBJ_OWNED if possible: map.c, "editions". */
+typedef enum MapEdit { MAP_SHARE, MAP_COPY, MAP_OWN } MapEdit;
 typedef struct MapQuery {
     MapMatch match;
+    MapEdit edit;
     Value bad;          // MAP_BAD_KEY: the value that cannot be (part of) a key
     Pending candidates; // owned by the caller (vec_free); filled on MAP_NEED_USER
 } MapQuery;
@@ -62,6 +69,9 @@ MapStatus nosi_map_get(Value m, Value key, MapQuery *q, Value *out);
 Value nosi_map_find(Value m, Value key);
 MapStatus nosi_map_insert(Heap *h, Value m, Value key, Value value, MapQuery *q, Value *out);
 MapStatus nosi_map_remove(Heap *h, Value m, Value key, MapQuery *q, Value *out); // absent: m itself
+/* The Map or Set m, or a copy (of the MAP alone): in any case not OBJ_OWNED, so that nothing that
+ * is done to the result can change what others see. */
+MapStatus nosi_map_disown(Heap *h, Value m, Value *out);
 
 MapStatus nosi_set_contains(Value s, Value key, MapQuery *q, bool *out);
 bool nosi_set_has(Value s, Value key); // structural, false for invalid keys

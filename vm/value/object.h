@@ -5,7 +5,8 @@
  *                bits 3..7   flags (ObjFlag)
  *                bits 8..15  kind (ObjKind)
  *                bits 16..39 aux: shape id of RECORD and VARIANT, element kind of ARRAY, column
- * names of a TUPLE that is a database row (shape id, see shape.h), else 0 bits 40..63 number of
+ * names of a TUPLE that is a database row (shape id, see shape.h), edition of MAP, SET, MNODE and
+ * MCOLL (map.c), else 0 bits 40..63 number of
  * words after the header (at most 2^24 - 1; larger data lives off-heap)
  *
  * A collector that scans to-space word by word can tell a header (111) from the Values of a
@@ -36,9 +37,10 @@ _Static_assert(OBJ_VARIANT == OBJ_RECORD + 1, "obj_has_shape tests both with one
 
 typedef enum ObjFlag {
     OBJ_MUTABLE =
-        1,       // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
-    OBJ_RAW = 4, // RECORD or VARIANT whose shape has raw fields; the others need no look at the
-                 // shape to read, scan or copy them
+        1, // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
+    OBJ_OWNED = 2, // MAP or SET: some of its nodes belong to it alone (map.c, "editions")
+    OBJ_RAW = 4,   // RECORD or VARIANT whose shape has raw fields; the others need no look at the
+                   // shape to read, scan or copy them
 } ObjFlag;
 
 struct Object {
