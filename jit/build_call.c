@@ -248,8 +248,7 @@ static void call_boxed(Build *b, Body *body, Instr i, IrIns c, uint32_t from, ui
                        uint32_t dist)
 {
     uint32_t before = nosi_b_before(b, body), special = nosi_b_after(b, body, 0);
-    bool tail = INSTR_OP(i) == OP_TCALLC || INSTR_OP(i) == OP_TCALLM,
-         method = c.op != IR_CALL_CLOSURE;
+    bool tail = INSTR_OP(i) == OP_TCALLC || INSTR_OP(i) == OP_TCALLM;
     Ref args[MAX_SIGNATURE];
     for (uint32_t k = 0; k < n; k++)
         args[k] = nosi_b_as_any(b, body->cur[from + k], before);

@@ -336,7 +336,7 @@ static bool calls_suffice(const Record *r, const Func *f) // under the lock
 {
     enum { MANY_CALLS = PROFILE_HOT / 32 };
     uint32_t calls = __atomic_load_n(&f->n_calls, __ATOMIC_RELAXED);
-    if (nosi_jit.mode == JIT_EAGER || r->call_refused)
+    if (nosi_jit.mode == JIT_EAGER || r->refused)
         return false;
     if (r->call_asked) // is it on its way? Then the counting of loops begins again
         return !__atomic_load_n(&r->link.entry, __ATOMIC_RELAXED);
