@@ -20,7 +20,7 @@ enum {
 
 int32_t nosi_jit_units = 256;
 void (*nosi_jit_on_thrash)(JitCode *code);
-void (*nosi_jit_on_poor)(JitCode *code);
+void (*nosi_jit_on_poor)(JitCode *code, const JitCode *guarded);
 
 typedef struct Left {
     Value value;
@@ -183,17 +183,18 @@ static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
     return true;
 }
 
-/* `code` was entered by the interpreter and did `used` units of work before it left. */
-static void note_visit(JitCode *code, LeaveKind kind, int64_t used)
+/* `code` was entered by the interpreter and did `used` units of work before it, or what it called,
+ * left as `last` says. */
+static void note_visit(JitCode *code, const ExitRecord *last, int64_t used)
 {
     uint32_t n = __atomic_load_n(&code->n_poor, __ATOMIC_RELAXED);
-    if (kind == LEAVE_YIELD || used >= POOR_VISIT)
+    if (last->kind == LEAVE_YIELD || used >= POOR_VISIT)
         n /= 2;
     else
         n++;
     __atomic_store_n(&code->n_poor, n, __ATOMIC_RELAXED);
     if (NOS_UNLIKELY(n == MAX_POOR) && nosi_jit_on_poor)
-        nosi_jit_on_poor(code);
+        nosi_jit_on_poor(code, last->kind == LEAVE_GUARD ? last->code : NULL);
 }
 
 static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
@@ -210,7 +211,7 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
             last = (const ExitRecord *)(uintptr_t)rp[-1];
             rp -= 1 + last->n_values;
         }
-        note_visit(outermost, last->kind, used);
+        note_visit(outermost, last, used);
     }
     // What a native began cannot be undone: limits must not come between it and its frames.
     bool special = last && last->kind == LEAVE_SPECIAL;

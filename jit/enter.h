@@ -8,7 +8,9 @@
 MachineReturn nosi_jit_enter(Proc *p, void *code); // MachineEnter
 extern int32_t nosi_jit_units;                     // of a Machine's budget, per reduction
 extern void (*nosi_jit_on_thrash)(JitCode *code);  // a guard of it failed MAX_GUARD_HITS times
-extern void (*nosi_jit_on_poor)(JitCode *code);    // MAX_POOR visits of it were too short
-void nosi_jit_thread_end(void);                    // frees the calling thread's Machine
+/* MAX_POOR visits of the code were too short; `guarded`: whose guard ended the last one, or NULL.
+ */
+extern void (*nosi_jit_on_poor)(JitCode *code, const JitCode *guarded);
+void nosi_jit_thread_end(void); // frees the calling thread's Machine
 
 #endif

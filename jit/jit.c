@@ -145,31 +145,43 @@ static void on_redefined(const Func *old)
     pthread_mutex_unlock(&nosi_jit.lock);
 }
 
-/* The interpreter does better without this code. Machine code may still call it. */
-static void on_poor(JitCode *code)
+/* Guards of the code fail all the time: it is made anew, with fewer expectations. False: it has
+ * none. Under the lock. */
+static bool make_cautious(const JitCode *code)
+{
+    Record *r = record_of(code->f);
+    if (code->is_void)
+        return true;
+    if (r->cautious)
+        return false;
+    r->cautious = true;
+    withdraw(r);
+    return true;
+}
+
+static void on_thrash(JitCode *code)
+{
+    pthread_mutex_lock(&nosi_jit.lock);
+    make_cautious(code);
+    pthread_mutex_unlock(&nosi_jit.lock);
+}
+
+/* The interpreter does better without this code. Machine code may still call it. `guarded`: whose
+ * guards make it so, or NULL. */
+static void on_poor(JitCode *code, const JitCode *guarded)
 {
     pthread_mutex_lock(&nosi_jit.lock);
     Func *f = (Func *)(uintptr_t)code->f;
     OsrTable *t = f->osr;
-    if (nosi_jit.mode != JIT_EAGER && !code->is_void) {
+    if (guarded && make_cautious(guarded)) {
+        __atomic_store_n(&code->n_poor, 0, __ATOMIC_RELAXED);
+    } else if (nosi_jit.mode != JIT_EAGER && !code->is_void) {
         if (code->osr_pc == IR_CALL_PC)
             __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
         for (uint32_t k = 0; t && k < t->n; k++)
             if (t->at[k].pc == code->osr_pc)
                 __atomic_store_n(&t->at[k].code, NULL, __ATOMIC_RELEASE);
         code->is_poor = true;
-    }
-    pthread_mutex_unlock(&nosi_jit.lock);
-}
-
-/* A guard of the code fails all the time. */
-static void on_thrash(JitCode *code)
-{
-    pthread_mutex_lock(&nosi_jit.lock);
-    Record *r = record_of(code->f);
-    if (!code->is_void && !r->cautious) {
-        r->cautious = true;
-        withdraw(r);
     }
     pthread_mutex_unlock(&nosi_jit.lock);
 }

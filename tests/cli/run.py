@@ -617,6 +617,37 @@ def test_jit_stats(bench):
     expect("exits", stats["exits"]["other"] >= 1, True)
 
 
+MANY_CLOSURES = """\
+applyAll(xs: List[Int], f: (Int) -> Int, t: Int) -> Int = match xs {
+    [] -> t
+    [x | rest] -> applyAll(rest, f, (t + f(x)) % 1000003)
+}
+each(fs: List[(Int) -> Int], xs: List[Int], t: Int) -> Int = match fs {
+    [] -> t
+    [f | rest] -> each(rest, xs, applyAll(xs, f, t))
+}
+main() = {
+    fs = [x => x + 1, x => x * 2, x => 7 - x, x => x % 5]
+    xs = range(0, 10)
+    var t = 0
+    for k = 0 to 100000 { t = each(fs, xs, t) }
+    println(t)
+}
+"""
+
+
+def test_jit_code_whose_guards_fail_is_made_anew(bench):
+    """A function that is called with many closures is compiled for the first one; then for all, not given up."""
+    (bench.dir / "jit_closures.nos").write_text(MANY_CLOSURES)
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    _, out, err = bench.run("--jit=on", "--jit-stats=json", "jit_closures.nos")
+    expect("result", out, "999946\n")
+    codes = [c for c in json.loads(err)["code"] if c["function"] == "applyAll"]
+    if any(c["poor"] for c in codes) and not any(c["kind"] == "call" and not c["poor"] for c in codes):
+        raise Failure(f"given up: {codes}")
+
+
 def test_jit_perf_map(bench):
     (bench.dir / "jit_map.nos").write_text("named(n: Int) = n + 1\nmain() = named(named(1))\n")
     if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
