@@ -43,8 +43,10 @@ typedef struct ExitRecord {
     struct JitCode *code;
 } ExitRecord;
 /* A visit of the interpreter that ends by itself after so little work costs more than it saves.
- * After MAX_POOR of them the code is not entered any more. */
-enum { POOR_VISIT = 300, MAX_POOR = 1000 };
+ * After MAX_POOR of them the code is not entered any more.
+ * Visits that end at a call of a function without machine code count 1 / ROOM_SHARE: it will have
+ * some soon, when it was called often enough and the compiler came to it. */
+enum { POOR_VISIT = 300, MAX_POOR = 1000, ROOM_SHARE = 1024 };
 enum { MAX_GUARD_HITS = 1000 }; // then the code is made again, with fewer expectations
 
 typedef struct JitCode {

@@ -190,6 +190,8 @@ static void note_visit(JitCode *code, const ExitRecord *last, int64_t used)
     uint32_t n = __atomic_load_n(&code->n_poor, __ATOMIC_RELAXED);
     if (last->kind == LEAVE_YIELD || used >= POOR_VISIT)
         n /= 2;
+    else if (last->kind == LEAVE_ROOM && last->hits % ROOM_SHARE)
+        return;
     else
         n++;
     __atomic_store_n(&code->n_poor, n, __ATOMIC_RELAXED);
