@@ -736,7 +736,7 @@ TokenList nosi_lex(Arena *arena, const SourceSet *sources, uint32_t file, DiagLi
     Token eof = {
         .kind = TOK_EOF, .nl_before = true, .span = {file, (uint32_t)f->n, (uint32_t)f->n}};
     vec_push(&out, eof);
-    list.at = nosi_arena_memdup(arena, out.at, out.n * sizeof(Token));
+    list.at = list.owned = out.at;
     list.n = out.n;
     for (Diag *d = own.first; d; d = d->next)
         nosi_diag_error(diags, d->kind, d->span, "%s", d->message)->notes = d->notes;
@@ -744,7 +744,6 @@ TokenList nosi_lex(Arena *arena, const SourceSet *sources, uint32_t file, DiagLi
         balance_silently(&lx, &list);
     else
         list.unclosed = nosi_balance(arena, f, diags, &list);
-    vec_free(&out);
     vec_free(&lx.bad_strings);
     nosi_strbuf_free(&lx.doc);
     return list;

@@ -53,11 +53,13 @@ struct Token {
 typedef struct TokenList {
     Token *at; // closed by TOK_EOF
     uint32_t n;
+    Token *owned; // memory of the list; what it points to is the arena's
     bool
         unclosed; // brackets were open at the end of the text, and nothing else was wrong with them
     bool unterminated; // a string, comment or interpolation ran to the end of the text
 } TokenList;
 
+/* Gives the list: nosi_free(owned). */
 TokenList nosi_lex(Arena *arena, const SourceSet *sources, uint32_t file, DiagList *diags);
 /* balance.c: after it every opening bracket has its partner; missing ones are reported and put in,
  * stray ones reported and taken out. True when all that was wrong was that brackets were open at

@@ -171,6 +171,7 @@ SourceUnit *nosi_parse_file(Arena *arena, const SourceSet *sources, uint32_t fil
     SourceUnit *unit = ARENA_NEW(arena, SourceUnit);
     unit->file = file;
     nosi_parse_item_list(&p, &unit->items, false);
+    nosi_free(tokens.owned);
     return unit;
 }
 
@@ -186,6 +187,7 @@ SourceUnit *nosi_parse_repl(Arena *arena, const SourceSet *sources, uint32_t fil
     SourceUnit *unit = ARENA_NEW(arena, SourceUnit);
     unit->file = file;
     nosi_parse_item_list(&p, &unit->items, false);
+    nosi_free(tokens.owned);
     // Whatever else is open (an operator, `=`, `trait` before its `end`), the parser met the end of
     // input inside it.
     if (incomplete) {

@@ -187,6 +187,7 @@ struct Infer {
     Def def;
     /* tables */
     HashMap builtin_schemes; // Builtin -> Scheme
+    Arena index;             // what the next two point to: made anew by each traits_begin
     HashMap method_decls;    // Name -> MethodDecl
     HashMap trait_impls;     // canonical Trait -> ImplList
     HashMap class_info;      // TypeDef -> ClassInfo[]

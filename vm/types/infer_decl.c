@@ -80,6 +80,7 @@ void nosi_infer_free(Program *p)
     nosi_hashmap_free(&st->builtin_schemes);
     nosi_hashmap_free(&st->method_decls);
     nosi_hashmap_free(&st->trait_impls);
+    nosi_arena_free(&st->index);
     nosi_hashmap_free(&st->class_info);
     nosi_hashmap_free(&st->ctor_symbols);
     nosi_hashmap_free(&st->determining);

@@ -148,10 +148,11 @@ void nosi_traits_begin(Infer *st)
     nosi_hashmap_free(&st->method_decls);
     nosi_hashmap_free(&st->trait_impls);
     nosi_hashmap_free(&st->class_info);
+    nosi_arena_free(&st->index);
     for (uint32_t i = 0; i < p->traits.n; i++) {
         Trait *t = p->traits.at[i];
         for (uint32_t k = 0; k < t->methods.n; k++) {
-            MethodDecl *d = ARENA_NEW(st->arena, MethodDecl);
+            MethodDecl *d = ARENA_NEW(&st->index, MethodDecl);
             *d = (MethodDecl){nosi_hashmap_get(&st->method_decls, t->methods.at[k].name), t, k};
             nosi_hashmap_put(&st->method_decls, t->methods.at[k].name, d);
         }
@@ -161,7 +162,7 @@ void nosi_traits_begin(Infer *st)
         if (!impl->trait || !impl->scheme)
             continue;
         Trait *t = nosi_canonical_trait(st, impl->trait);
-        ImplList *l = ARENA_NEW(st->arena, ImplList);
+        ImplList *l = ARENA_NEW(&st->index, ImplList);
         *l = (ImplList){nosi_hashmap_get(&st->trait_impls, t), impl};
         nosi_hashmap_put(&st->trait_impls, t, l);
     }
