@@ -229,8 +229,8 @@ def test_memory_of_redefined_code(nostos, strict):
         raise Failure(f"only {stats['withdrawn']} withdrawn")
     if stats["withdrawn"] - stats["freed"] > 10 or stats["code_bytes"] > 1 << 20:
         raise Failure(f"not freed: {stats['freed']} of {stats['withdrawn']}, {stats['code_bytes']} bytes are left")
-    if grown - base > 16 * (n - looks[0]):
-        raise Failure("more than 16 KB for each redefinition")
+    if grown - base > 4096 + (n - looks[0]):  # the allocator takes megabytes at a time
+        raise Failure("more than 1 KB for each redefinition is the JIT's")
 
 
 def main():
