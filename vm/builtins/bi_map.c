@@ -48,10 +48,27 @@ Value bi_map_failed(Proc *p, Value *args, unsigned n_args, MapOperation op, MapS
 
 /* ---- single keys ---------------------------------------------------------------------------- */
 
+/* A big map is a chain of cache misses. */
+static int32_t way_cost(Value m)
+{
+    size_t n = nosi_map_size(m);
+    return n < 1 << 9 ? 0 : n < 1 << 14 ? 1 : 3;
+}
+
+/* For an insert or a removal. When a collection is due, the slice ends: nodes fill a heap quickly,
+ * and what is allocated until then makes the collection longer. */
+void bi_map_charge_edit(Proc *p, Value m)
+{
+    p->budget -= 2 + 2 * way_cost(m);
+    if (nosi_heap_is_due(&p->heap))
+        p->budget = NOS_MIN(p->budget, 0);
+}
+
 static Value map_insert(Proc *p, Value *args, MapQuery *q)
 {
     Value v = VALUE_UNIT;
     WANT_MAP(0);
+    bi_map_charge_edit(p, args[0]);
     MapStatus st = nosi_map_insert(&p->heap, args[0], args[1], args[2], q, &v);
     MapOperation op = q->edit == MAP_COPY ? MAPDO_INSERT_COPY : MAPDO_INSERT;
     return st == MAP_OK ? v : bi_map_failed(p, args, 3, op, st, q);
@@ -61,6 +78,7 @@ static Value map_remove(Proc *p, Value *args, MapQuery *q)
 {
     Value v = VALUE_UNIT;
     WANT_MAP(0);
+    bi_map_charge_edit(p, args[0]);
     MapStatus st = nosi_map_remove(&p->heap, args[0], args[1], q, &v);
     MapOperation op = q->edit == MAP_COPY ? MAPDO_REMOVE_COPY : MAPDO_REMOVE;
     return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
@@ -77,6 +95,7 @@ static bool find(Proc *p, Value *args, unsigned n_args, MapOperation op, MapQuer
         *out = VALUE_ABSENT;
         return true;
     }
+    p->budget -= way_cost(args[0]);
     MapStatus st = nosi_map_get(args[0], args[1], q, out);
     if (st != MAP_OK)
         *out = bi_map_failed(p, args, n_args, op, st, q);

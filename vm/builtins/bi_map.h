@@ -41,6 +41,9 @@ Value bi_map_run(Proc *p, MapLongOp *o, LibFunc user, unsigned n_args, const Val
 /* Does the library answer what user Eq decides? */
 MapMatch bi_map_match(LibFunc user);
 
+/* Takes from the budget what an insert or a removal costs. */
+void bi_map_charge_edit(Proc *p, Value m);
+
 /* List of the keys (elements), values or pairs, in steps. */
 Value bi_map_list(Proc *p, Value m, MapPart part);
 

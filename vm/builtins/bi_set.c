@@ -5,6 +5,7 @@ Value bi_set_insert(Proc *p, Value *args, MapQuery *q)
 {
     Value v = VALUE_UNIT;
     WANT_SET(0);
+    bi_map_charge_edit(p, args[0]);
     MapStatus st = nosi_set_insert(&p->heap, args[0], args[1], q, &v);
     MapOperation op = q->edit == MAP_COPY ? MAPDO_SET_INSERT_COPY : MAPDO_SET_INSERT;
     return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
@@ -14,6 +15,7 @@ Value bi_set_remove(Proc *p, Value *args, MapQuery *q)
 {
     Value v = VALUE_UNIT;
     WANT_SET(0);
+    bi_map_charge_edit(p, args[0]);
     MapStatus st = nosi_set_remove(&p->heap, args[0], args[1], q, &v);
     MapOperation op = q->edit == MAP_COPY ? MAPDO_SET_REMOVE_COPY : MAPDO_SET_REMOVE;
     return st == MAP_OK ? v : bi_map_failed(p, args, 2, op, st, q);
