@@ -116,6 +116,7 @@ static void random_maps(uint64_t seed, int steps, bool set)
     enum { N = 6 };
     Value m[N], k = VALUE_UNIT, old = VALUE_UNIT, boxed = VALUE_UNIT;
     Model *model = nosi_calloc(N, sizeof *model), old_model = {.n = 0};
+    bool own[N] = {false}; // nobody else has m[i], and nothing was derived from it
     nosi_heap_init(h, NULL, NULL);
     CHECK(nosi_heap_reserve(h, N * MAP_EMPTY_WORDS));
     for (int i = 0; i < N; i++)
@@ -133,16 +134,27 @@ static void random_maps(uint64_t seed, int steps, bool set)
         unsigned what = (unsigned)(rnd(&seed) % 64);
         CHECK(nosi_float(h, (double)v, &boxed));
         k = key_of(key);
+        MapQuery q = {.match = MATCH_STRUCTURE,
+                      .edit = own[i]           ? MAP_OWN
+                              : rnd(&seed) % 8 ? MAP_SHARE
+                                               : MAP_COPY};
+        if (what < 58)
+            own[i] = q.edit != MAP_SHARE;
         if (what < 30) {
-            CHECK((set ? nosi_set_insert(h, m[i], k, NULL, &m[i])
-                       : nosi_map_insert(h, m[i], k, boxed, NULL, &m[i])) == MAP_OK);
+            CHECK((set ? nosi_set_insert(h, m[i], k, &q, &m[i])
+                       : nosi_map_insert(h, m[i], k, boxed, &q, &m[i])) == MAP_OK);
             model_put(&model[i], key, v);
         } else if (what < 58) {
-            CHECK(nosi_map_remove(h, m[i], k, NULL, &m[i]) == MAP_OK);
+            CHECK(nosi_map_remove(h, m[i], k, &q, &m[i]) == MAP_OK);
             model_remove(&model[i], key);
         } else if (what == 58) {
             m[d] = m[i];
             model[d] = model[i];
+            own[i] = own[d] = false;
+            if (v % 2) {
+                CHECK(nosi_map_disown(h, m[d], &m[d]) == MAP_OK);
+                own[d] = true;
+            }
         } else {
             MapOp op = (MapOp)(rnd(&seed) % 5);
             Model r = {.n = 0}, *a = &model[i], *b = &model[j];
@@ -157,6 +169,7 @@ static void random_maps(uint64_t seed, int steps, bool set)
                 if (model_find(a, b->key[x]) < 0 && op != MAPOP_INTERSECTION &&
                     op != MAPOP_DIFFERENCE)
                     model_put(&r, b->key[x], b->value[x]);
+            own[i] = own[j] = own[d] = false;
             CHECK(nosi_map_combine(h, op, m[i], m[j], NULL, &m[d]) == MAP_OK);
             bool subset;
             CHECK(nosi_set_is_subset(m[d], m[j], NULL, &subset) == MAP_OK);
@@ -173,6 +186,7 @@ static void random_maps(uint64_t seed, int steps, bool set)
             check_same(old, &old_model, set); // persistence
             old = m[0];
             old_model = model[0];
+            own[0] = false;
             // Equality does not depend on order.
             for (int x = 0; x < N; x++) {
                 bool same = model[0].n == model[x].n;

@@ -20,7 +20,7 @@
 enum { FLAT_MAX = 8, FLAT_AGAIN = 6, BITS = 5, MAP_WORDS = 4 };
 enum { W_SIZE, W_SERIAL, W_ROOT }; // of MAP and SET
 enum {
-    MAX_NODE_EXTRA = 64
+    MAX_NODE_EXTRA = 64 + 48 // 48: more than half of the largest node, see roomy_nogc
 }; // words of the longest chain that one new entry can add besides the copied path
 
 typedef struct Entry {
@@ -48,9 +48,36 @@ NOS_INLINE unsigned popcount(uint32_t x)
 {
     return (unsigned)__builtin_popcount(x);
 }
+/* Words of a MNODE that are in use. The others, behind them, are 0. */
+NOS_INLINE uint32_t used_words(const Object *n, unsigned vs)
+{
+    return 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n));
+}
 NOS_INLINE uint32_t bit_of(uint64_t hash, unsigned shift)
 {
     return (uint32_t)1 << (hash >> shift & 31);
+}
+/* Behind the last word that belongs to an entry or a child. */
+NOS_INLINE uint32_t node_end(const Object *n, unsigned vs)
+{
+    return obj_kind(n) == OBJ_MNODE ? used_words(n, vs) : obj_words(n);
+}
+
+/* The child that is word i of node n, on the way to it at `shift`. In a big map that is a chain of
+ * cache misses: the bitmaps of a node say where in it to go on. Fetching the lines of a node
+ * together makes one miss of two or three. Above there are so few nodes that they are in the cache.
+ */
+NOS_INLINE const Object *child_node(const Object *n, uint32_t i, unsigned shift)
+{
+    const Object *child = value_obj(obj_value(n, i));
+    enum { LINE = 64, DEEP = 2 * BITS, MANY = 4, FEW = 2 };
+    if (shift == DEEP)
+        for (int k = 0; k < MANY; k++)
+            __builtin_prefetch((const char *)child + k * LINE);
+    else if (shift > DEEP)
+        for (int k = 0; k < FEW; k++)
+            __builtin_prefetch((const char *)child + k * LINE);
+    return child;
 }
 
 /* ---- keys
@@ -168,8 +195,8 @@ static bool each_candidate(Value m, Value key, VisitEntry *visit, void *ctx)
                          (const Value *)&n->word[1 + popcount(datamap(n) & (bit - 1)) * (2 + vs)]);
         if (!(nodemap(n) & bit))
             return false;
-        n = value_obj(
-            obj_value(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1))));
+        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
+                       shift);
     }
 }
 
@@ -228,8 +255,8 @@ static const Value *find_small(Value m, Value key)
         }
         if (!(nodemap(n) & bit))
             return NULL;
-        n = value_obj(
-            obj_value(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1))));
+        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
+                       shift);
     }
 }
 
@@ -426,6 +453,18 @@ static Object *node_nogc(const Maker *mk, uint32_t data, uint32_t nodes)
     return n;
 }
 
+/* The same with room for more entries, if the map is one that is changed in place. */
+static Object *roomy_nogc(const Maker *mk, uint32_t data, uint32_t nodes)
+{
+    enum { FEW = 12 }; // words: most nodes at the bottom stay that small
+    uint32_t stride = 2 + mk->vs, used = 1 + popcount(data) * stride + popcount(nodes),
+             words = mk->owned && used > FEW ? NOS_MIN(used + used / 2, 1 + 32 * stride) : used;
+    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MNODE, mk->edition, words);
+    n->word[0] = data | (uint64_t)nodes << 32;
+    memset(&n->word[used], 0, (words - used) * sizeof n->word[0]);
+    return n;
+}
+
 /* Subtree of an entry and either another entry or a bucket, whose hashes are different or (two
  * entries) equal. */
 static Value join(const Maker *mk, unsigned shift, const Entry *a, uint64_t ha, const Entry *b,
@@ -467,12 +506,18 @@ typedef struct Insert {
     bool added;
 } Insert;
 
+NOS_INLINE bool is_own(const Maker *mk, const Object *n)
+{
+    bool own = mk->in_place && obj_kind(n) != OBJ_MFLAT && obj_aux(n) == mk->edition;
+    NOS_CHECK(!own || !nosi_is_shared_address((uintptr_t)n));
+    return own;
+}
+
 /* Node n with v as its word i. */
 static Value with_word(const Maker *mk, Object *n, size_t i, Value v)
 {
-    uint32_t words = obj_words(n);
-    if (mk->in_place && obj_kind(n) != OBJ_MFLAT && obj_aux(n) == mk->edition) {
-        NOS_CHECK(!nosi_is_shared_address((uintptr_t)n));
+    uint32_t words = node_end(n, mk->vs);
+    if (is_own(mk, n)) {
         nosi_heap_write(mk->h, (Value *)&n->word[i], v);
         return value_object(n);
     }
@@ -508,6 +553,52 @@ static Value insert_bucket(Insert *c, Object *n, unsigned shift)
     return value_object(b);
 }
 
+/* An entry comes into node n at word `at`. */
+static Object *add_entry(const Insert *c, Object *n, uint32_t bit, size_t at)
+{
+    const Maker *mk = &c->mk;
+    unsigned stride = 2 + mk->vs;
+    uint32_t data = datamap(n) | bit, nodes = nodemap(n);
+    size_t used = used_words(n, mk->vs);
+    if (is_own(mk, n) && used + stride <= obj_words(n)) {
+        memmove(&n->word[at + stride], &n->word[at], (used - at) * sizeof n->word[0]);
+        put_entry(&n->word[at], mk->vs, &c->e);
+        n->word[0] = data | (uint64_t)nodes << 32;
+        nosi_heap_moved(mk->h, (Value *)&n->word[at], used + stride - at);
+        return n;
+    }
+    Object *m = roomy_nogc(mk, data, nodes);
+    uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
+    put_words(put_entry(to, mk->vs, &c->e), &n->word[at], used - at);
+    return m;
+}
+
+/* The entry at word `at` of node n becomes a child, which comes to word `to` of those that are
+ * left. */
+static Object *entry_to_child(const Maker *mk, Object *n, uint32_t bit, size_t at, size_t to,
+                              Value child)
+{
+    unsigned stride = 2 + mk->vs;
+    uint32_t data = datamap(n) & ~bit, nodes = nodemap(n) | bit;
+    size_t used = used_words(n, mk->vs), behind = to + stride;
+    if (is_own(mk, n)) {
+        memmove(&n->word[at], &n->word[at + stride], (to - at) * sizeof n->word[0]);
+        n->word[to] = child.bits;
+        memmove(&n->word[to + 1], &n->word[behind], (used - behind) * sizeof n->word[0]);
+        n->word[0] = data | (uint64_t)nodes << 32;
+        size_t now = used - stride + 1;
+        memset(&n->word[now], 0, (used - now) * sizeof n->word[0]);
+        nosi_heap_moved(mk->h, (Value *)&n->word[at], now - at);
+        return n;
+    }
+    Object *m = node_nogc(mk, data, nodes);
+    uint64_t *p = put_words(&m->word[1], &n->word[1], at - 1);
+    p = put_words(p, &n->word[at + stride], to - at);
+    *p++ = child.bits;
+    put_words(p, &n->word[behind], used - behind);
+    return m;
+}
+
 static Value insert_node(Insert *c, Value node, unsigned shift)
 {
     Object *n = value_obj(node);
@@ -524,24 +615,17 @@ static Value insert_node(Insert *c, Value node, unsigned shift)
         Entry old = get_entry(n, c->mk.vs, popcount(data & (bit - 1)));
         Value child =
             join(&c->mk, shift + BITS, &c->e, c->hash, &old, VALUE_UNIT, nosi_hash(old.key));
-        Object *m = node_nogc(&c->mk, data & ~bit, nodes | bit);
-        uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-        to = put_words(to, &n->word[at + stride], children - at - stride + child_index);
-        *to++ = child.bits;
-        put_words(to, &n->word[children + child_index], popcount(nodes) - child_index);
         c->added = true;
-        return value_object(m);
+        return value_object(
+            entry_to_child(&c->mk, n, bit, at, children - stride + child_index, child));
     }
     if (nodes & bit) {
         Value child = obj_value(n, (uint32_t)(children + child_index));
         Value now = insert_node(c, child, shift + BITS);
         return value_same(child, now) ? node : with_word(&c->mk, n, children + child_index, now);
     }
-    Object *m = node_nogc(&c->mk, data | bit, nodes);
-    uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-    put_words(put_entry(to, c->mk.vs, &c->e), &n->word[at], obj_words(n) - at);
     c->added = true;
-    return value_object(m);
+    return value_object(add_entry(c, n, bit, at));
 }
 
 /* Words of the nodes on the way to `hash`, headers included, with room for one more entry each. */
@@ -555,8 +639,8 @@ static size_t path_words(const Object *n, uint64_t hash, unsigned vs)
         uint32_t bit = bit_of(hash, shift);
         if (!(nodemap(n) & bit))
             return words;
-        n = value_obj(
-            obj_value(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1))));
+        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
+                       shift);
     }
 }
 
@@ -876,7 +960,7 @@ static Value remove_node(Remove *c, Value node, unsigned shift)
         }
         Object *m = node_nogc(&c->mk, data & ~bit, nodes);
         put_words(put_words(&m->word[1], &n->word[1], at - 1), &n->word[at + stride],
-                  obj_words(n) - at - stride);
+                  used_words(n, c->mk.vs) - at - stride);
         return value_object(m);
     }
     Value now = remove_node(c, obj_value(n, (uint32_t)(children + child_index)), shift + BITS);
@@ -988,7 +1072,7 @@ static MapEntry *collect(const Object *n, unsigned vs, MapEntry *to)
         *to++ = (MapEntry){e.key, e.value, e.serial};
     }
     if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = 1 + count * (2 + vs); i < obj_words(n); i++)
+        for (uint32_t i = 1 + count * (2 + vs); i < used_words(n, vs); i++)
             to = collect(value_obj(obj_value(n, i)), vs, to);
     return to;
 }
@@ -1054,7 +1138,7 @@ static size_t walk_node(MapWalk *w)
         }
         *next = 1 + count * (2 + vs);
     }
-    if (obj_kind(n) == OBJ_MNODE && *next < obj_words(n)) {
+    if (obj_kind(n) == OBJ_MNODE && *next < used_words(n, vs)) {
         w->path[w->depth++] = (MapPath){value_obj(obj_value(n, (*next)++)), 0};
         return 4;
     }
@@ -1763,7 +1847,7 @@ bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x,
             return false;
     }
     if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = (uint32_t)(1 + count * stride); i < obj_words(n); i++)
+        for (uint32_t i = (uint32_t)(1 + count * stride); i < used_words(n, vs); i++)
             below(ctx, obj_value(n, i), b);
     return true;
 }
@@ -1777,7 +1861,7 @@ static uint64_t hash_node(const Object *n, unsigned vs, size_t *most)
         sum += nosi_hash(obj_value(n, 1 + i * stride));
     *most -= NOS_MIN(*most, count + 1);
     if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = (uint32_t)(1 + count * stride); i < obj_words(n) && *most; i++)
+        for (uint32_t i = (uint32_t)(1 + count * stride); i < used_words(n, vs) && *most; i++)
             sum += hash_node(value_obj(obj_value(n, i)), vs, most);
     return sum;
 }
@@ -1812,7 +1896,9 @@ static size_t verify_node(const Object *n, unsigned vs, unsigned shift, uint64_t
         return total;
     }
     NOS_ASSERT_ALWAYS(obj_kind(n) == OBJ_MNODE && (datamap(n) & nodemap(n)) == 0);
-    NOS_ASSERT_ALWAYS(obj_words(n) == 1 + count * (2 + vs) + popcount(nodemap(n)));
+    NOS_ASSERT_ALWAYS(obj_words(n) >= used_words(n, vs));
+    for (uint32_t i = used_words(n, vs); i < obj_words(n); i++)
+        NOS_ASSERT_ALWAYS(n->word[i] == 0);
     uint32_t nodes = nodemap(n), at = 1 + count * (2 + vs);
     for (; nodes; nodes &= nodes - 1) {
         const Object *child = value_obj(obj_value(n, at++));

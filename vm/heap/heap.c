@@ -456,3 +456,26 @@ void nosi_heap_remember(Heap *h, Value *slot)
         remember_grow(h);
     h->remembered[h->n_remembered++] = slot;
 }
+
+/* Is p in one of the first old blocks? False: it may be young, or in memory of somebody else. */
+static bool is_surely_old(const Heap *h, uintptr_t p)
+{
+    enum { BLOCKS = 16 };
+    const OldBlock *b = h->old;
+    for (int i = 0; b && i < BLOCKS; b = b->next, i++)
+        if (p - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+            return true;
+    return false;
+}
+
+void nosi_heap_moved(Heap *h, Value *first, size_t n)
+{
+    uintptr_t base = (uintptr_t)h->base, size = (uintptr_t)h->limit - base;
+    if ((uintptr_t)first - base < size)
+        return;
+    // Mostly they refer to old objects, which the collector would find out and forget again.
+    for (Value *slot = first; slot < first + n; slot++)
+        if (value_is_pointer(*slot) && !nosi_is_shared_address((uintptr_t)slot->bits) &&
+            ((uintptr_t)slot->bits - base < size || !is_surely_old(h, (uintptr_t)slot->bits)))
+            nosi_heap_remember(h, slot);
+}

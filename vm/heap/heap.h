@@ -258,6 +258,10 @@ NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v)
         nosi_heap_remember(h, slot);
 }
 
+/* Values were put into or moved about in the n words from `first` on, all of one existing object:
+ * the write barrier for them. */
+void nosi_heap_moved(Heap *h, Value *first, size_t n);
+
 /* C variables as roots:  ROOT(h, v); ... v is valid across reserves ...; UNROOT(h);   (LIFO) */
 #define ROOT(h, var)                                \
     RootFrame root_##var = {(h)->roots, &(var), 1}; \
