@@ -13,6 +13,7 @@
 #include "jit/build.h"
 #include "jit/hoist.h"
 #include "jit/select.h"
+#include "jit/thread.h"
 
 /* ---- adding instructions --------------------------------------------------------------------- */
 
@@ -748,6 +749,8 @@ Ir *nosi_ir_build(const IrRequest *q)
         finish_phis(b);
         if (q->built)
             nosi_ir_print(b->ir, q->built);
+        drop_dead(b->ir);
+        nosi_ir_thread(b->ir);
         nosi_ir_select(b->ir);
         constants_first(b->ir);
         if (!b->request->cautious)

@@ -45,7 +45,9 @@ typedef struct Emit {
     MIR_reg_t *regs;                // by Ref; 0: none yet
     MIR_label_t *labels;            // by block
     uint32_t *slots;                // by Ref
-    bool *emitted;                  // by block
+    VEC(uint32_t) order;            // of blocks in the text
+    bool *ordered;                  // by block
+    uint32_t *next;                 // by block: the one behind it; 0: none
     bool *fused;                    // by Ref: a test that its only user makes itself
     VEC(Ref) reload;                // of each call: values to load again
     uint32_t *reload_at, *reload_n; // by Ref of the call
@@ -738,6 +740,36 @@ static void jump_unless(Emit *e, Ref r, MIR_label_t no)
     }
 }
 
+/* Jumps to `yes` if test r holds. */
+static void jump_when(Emit *e, Ref r, MIR_label_t yes)
+{
+    const IrIns *i = IN(r);
+    if (!e->fused[r]) {
+        jump_if(e, MIR_BNE, yes, val(e, r), op_int(e, 0));
+        return;
+    }
+    switch (i->op) {
+    case IR_ICMP:
+    case IR_FCMP:
+        jump_if(e, branch_code((IrOp)i->op, (IrCond)i->cond), yes, val(e, i->a), val(e, i->b));
+        return;
+    case IR_SAME:
+        jump_if(e, MIR_BEQ, yes, val(e, i->a), val(e, i->b));
+        return;
+    case IR_IS_CONS: {
+        MIR_reg_t t = binary(e, MIR_AND, val(e, i->a), op_int(e, TAG_MASK));
+        jump_if(e, MIR_BEQ, yes, op_reg(e, t), op_int(e, TAG_CONS));
+        return;
+    }
+    default: { // IS_CLASS: two tests
+        MIR_label_t no = new_label(e);
+        jump_unless(e, r, no);
+        jump(e, yes);
+        place(e, no);
+    }
+    }
+}
+
 static bool is_test(IrOp op)
 {
     return op == IR_ICMP || op == IR_FCMP || op == IR_SAME || op == IR_IS_CONS || op == IR_IS_CLASS;
@@ -932,6 +964,25 @@ static void copy_phis(Emit *e, uint32_t from, uint32_t to)
               op_reg(e, temps.at[k]));
     }
     vec_free(&temps);
+}
+
+/* Does the block only lead to another, without a phi to give a value to? Nobody comes to it then.
+ */
+static bool is_empty(const Emit *e, uint32_t b)
+{
+    const IrBlock *x = &e->ir->blocks.at[b];
+    if (!b || x->ins.n != 1 || IN(x->ins.at[0])->op != IR_JUMP)
+        return false;
+    const IrBlock *to = &e->ir->blocks.at[x->succ[0]];
+    return !to->is_header && to->ins.n && IN(to->ins.at[0])->op != IR_PHI;
+}
+
+/* Where a jump to block b leads. */
+static uint32_t way(const Emit *e, uint32_t b)
+{
+    while (is_empty(e, b))
+        b = e->ir->blocks.at[b].succ[0];
+    return b;
 }
 
 static void instruction(Emit *e, uint32_t block, Ref r)
@@ -1167,12 +1218,16 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         return;
     case IR_JUMP:
         copy_phis(e, block, x->succ[0]);
-        jump(e, e->labels[x->succ[0]]);
+        jump(e, e->labels[way(e, x->succ[0])]);
         return;
     case IR_BRANCH: {
-        MIR_label_t yes = e->labels[x->succ[0]], no = e->labels[x->succ[1]];
-        jump_unless(e, i->a, no);
-        jump(e, yes);
+        uint32_t yes = way(e, x->succ[0]), no = way(e, x->succ[1]);
+        if (no == e->next[block]) {
+            jump_when(e, i->a, e->labels[yes]);
+        } else {
+            jump_unless(e, i->a, e->labels[no]);
+            jump(e, e->labels[yes]);
+        }
         return;
     }
     case IR_RET: {
@@ -1240,13 +1295,9 @@ static void emit_stub(Emit *e, const Stub *s)
     }
 }
 
-/* Blocks in text order: a loop's header stands behind its body and is entered by a jump. */
 static void emit_block(Emit *e, uint32_t b)
 {
     const IrBlock *x = &e->ir->blocks.at[b];
-    if (!x->ins.n || e->emitted[b])
-        return;
-    e->emitted[b] = true; // loops may share their last blocks
     place(e, e->labels[b]);
     for (uint32_t k = 0; k < x->ins.n; k++) {
         Ref r = x->ins.at[k];
@@ -1254,16 +1305,28 @@ static void emit_block(Emit *e, uint32_t b)
         save_slot(e, r);
     }
 }
-static void emit_range(Emit *e, uint32_t from, uint32_t to)
+
+static void order_block(Emit *e, uint32_t b)
+{
+    if (!e->ir->blocks.at[b].ins.n || e->ordered[b] || is_empty(e, b))
+        return;
+    e->ordered[b] = true; // loops may share their last blocks
+    if (e->order.n)
+        e->next[vec_last(&e->order)] = b;
+    vec_push(&e->order, b);
+}
+
+/* Blocks in text order: a loop's header stands behind its body and is entered by a jump. */
+static void order_range(Emit *e, uint32_t from, uint32_t to)
 {
     for (uint32_t b = from; b <= to; b++) {
         uint32_t end = e->ir->blocks.at[b].loop_end;
         if (end > b) {
-            emit_range(e, b + 1, end);
-            emit_block(e, b);
+            order_range(e, b + 1, end);
+            order_block(e, b);
             b = end;
         } else {
-            emit_block(e, b);
+            order_block(e, b);
         }
     }
 }
@@ -1433,7 +1496,9 @@ static void emit_main(Emit *e)
         e->budget = new_reg(e, MIR_T_I64);
         load_budget(e);
     }
-    emit_range(e, 0, ir->blocks.n - 1);
+    order_range(e, 0, ir->blocks.n - 1);
+    for (uint32_t k = 0; k < e->order.n; k++)
+        emit_block(e, e->order.at[k]);
     place(e, e->left);
     if (e->result_type == MIR_T_D)
         emit2(e, MIR_I2D, op_reg(e, e->result), op_int(e, 0));
@@ -1533,7 +1598,8 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
     e->fused = nosi_calloc(ir->ins.n, sizeof *e->fused);
     e->reload_at = nosi_calloc(ir->ins.n, sizeof *e->reload_at);
     e->reload_n = nosi_calloc(ir->ins.n, sizeof *e->reload_n);
-    e->emitted = nosi_calloc(ir->blocks.n, sizeof *e->emitted);
+    e->ordered = nosi_calloc(ir->blocks.n, sizeof *e->ordered);
+    e->next = nosi_calloc(ir->blocks.n, sizeof *e->next);
     e->leaving = nosi_calloc(ir->states.n, sizeof *e->leaving);
     e->labels = nosi_calloc(ir->blocks.n, sizeof *e->labels);
     find_live(e);
@@ -1566,7 +1632,9 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
     nosi_free(e->reload_at);
     nosi_free(e->reload_n);
     nosi_free(e->labels);
-    nosi_free(e->emitted);
+    nosi_free(e->ordered);
+    nosi_free(e->next);
+    vec_free(&e->order);
     nosi_free(e->leaving);
     nosi_free(e->live_in);
     vec_free(&e->reload);
