@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "jit/code.h"
+#include "jit/loop.h"
 #include "jit/mirctx.h"
 #include "jit/runtime.h"
 #include "vm/interp/machine.h"
@@ -1316,18 +1317,22 @@ static void order_block(Emit *e, uint32_t b)
     vec_push(&e->order, b);
 }
 
-/* Blocks in text order: a loop's header stands behind its body and is entered by a jump. */
-static void order_range(Emit *e, uint32_t from, uint32_t to)
+/* Blocks in text order: a loop's header stands behind its body and is entered by a jump; what the
+ * loop leads to comes behind that. `in`: of these blocks only; NULL: all. */
+static void order_range(Emit *e, uint32_t from, uint32_t to, const uint8_t *in)
 {
     for (uint32_t b = from; b <= to; b++) {
         uint32_t end = e->ir->blocks.at[b].loop_end;
+        if ((in && !in[b]) || e->ordered[b])
+            continue;
         if (end > b) {
-            order_range(e, b + 1, end);
-            order_block(e, b);
-            b = end;
-        } else {
-            order_block(e, b);
+            Loop l = {.ir = (Ir *)(uintptr_t)e->ir, .header = b};
+            l.in = nosi_alloc(e->ir->blocks.n);
+            nosi_loop_find(&l);
+            order_range(e, b + 1, end, l.in);
+            nosi_free(l.in);
         }
+        order_block(e, b);
     }
 }
 
@@ -1496,7 +1501,7 @@ static void emit_main(Emit *e)
         e->budget = new_reg(e, MIR_T_I64);
         load_budget(e);
     }
-    order_range(e, 0, ir->blocks.n - 1);
+    order_range(e, 0, ir->blocks.n - 1, NULL);
     for (uint32_t k = 0; k < e->order.n; k++)
         emit_block(e, e->order.at[k]);
     place(e, e->left);
