@@ -55,13 +55,10 @@ static int32_t way_cost(Value m)
     return n < 1 << 9 ? 0 : n < 1 << 14 ? 1 : 3;
 }
 
-/* For an insert or a removal. When a collection is due, the slice ends: nodes fill a heap quickly,
- * and what is allocated until then makes the collection longer. */
+/* For an insert or a removal. */
 void bi_map_charge_edit(Proc *p, Value m)
 {
-    p->budget -= 2 + 2 * way_cost(m);
-    if (nosi_heap_is_due(&p->heap))
-        p->budget = NOS_MIN(p->budget, 0);
+    p->budget -= 1 + 2 * way_cost(m);
 }
 
 static Value map_insert(Proc *p, Value *args, MapQuery *q)
