@@ -6,7 +6,7 @@
  * registers through the code of one function:
  *
  *   A register is *owned* when its map is not OBJ_OWNED, or all references to it are in registers
- * of its *group*, of which each is owned, and no other map was derived from it. Whatever reads an
+ *   of its *group*, of which each is owned, and no other map was derived from it. Whatever reads an
  *   owned register otherwise than to look something up ends that for its group (a map that is
  *   passed, stored, captured, sent or returned is not owned by anybody any more), and a register
  *   that may hold maps of two groups makes one of them.
@@ -16,9 +16,8 @@
  *   had the entry already.
  *
  * Maps that come from elsewhere (parameters, results, fields) or were given away are owned again
- * after
- * __mapDisown. It is inserted, mostly before loops, where it lets a call of at least every second
- * turn be _own. What a function passes to another one or returns is not followed.
+ * after __mapDisown. It is inserted, mostly before loops, where it lets a call of at least every
+ * second turn be _own. What a function passes to another one or returns is not followed.
  *
  * An exception of an _own native means that the map is unchanged, so what a handler can see does
  * not matter. */

@@ -32,12 +32,14 @@ typedef enum MapStatus {
  * repeat the call with key = that b and MATCH_SAME, otherwise with MATCH_NONE (insert) or take it
  * as absent. */
 typedef enum MapMatch { MATCH_EQUAL, MATCH_STRUCTURE, MATCH_SAME, MATCH_NONE } MapMatch;
-/* What becomes of the map that something is inserted into or removed from. MAP_SHARE  the ordinary
- * case: it stays as it is, and the result may be the very same map MAP_COPY   it stays as it is,
- * the result is a new map MAP_OWN    the caller gives up the only reference there is to it, or it
- * is not OBJ_OWNED: it may be changed in place, and is the result then. The result of the last two
- * is OBJ_OWNED if possible: map.c, "editions". */
-typedef enum MapEdit { MAP_SHARE, MAP_COPY, MAP_OWN } MapEdit;
+/* What becomes of the map that something is inserted into or removed from. */
+typedef enum MapEdit {
+    MAP_SHARE, // the ordinary case: it stays as it is, and the result may be the very same map
+    MAP_COPY,  // it stays as it is; the result is a new map, OBJ_OWNED if possible (map.c,
+               // "editions")
+    MAP_OWN    // the caller gives up the only reference there is to it, or it is not OBJ_OWNED: it
+               // may be changed in place, and is the result then. Otherwise as MAP_COPY
+} MapEdit;
 typedef struct MapQuery {
     MapMatch match;
     MapEdit edit;

@@ -4,10 +4,13 @@
  * Header word:   bits 0..2   111 (TAG_SPECIAL)
  *                bits 3..7   flags (ObjFlag)
  *                bits 8..15  kind (ObjKind)
- *                bits 16..39 aux: shape id of RECORD and VARIANT, element kind of ARRAY, column
- * names of a TUPLE that is a database row (shape id, see shape.h), edition of MAP, SET, MNODE and
- * MCOLL (map.c), else 0 bits 40..63 number of
- * words after the header (at most 2^24 - 1; larger data lives off-heap)
+ *                bits 16..39 aux: by kind, see below
+ *                bits 40..63 number of words after the header (at most 2^24 - 1; larger data lives
+ *                            off-heap)
+ *
+ * aux is the shape id of RECORD and VARIANT, the element kind of ARRAY, the column names of a TUPLE
+ * that is a database row (a shape id, see shape.h), the edition of MAP, SET, MNODE and MCOLL
+ * (map.c), else 0.
  *
  * A collector that scans to-space word by word can tell a header (111) from the Values of a
  * header-less list cell. While collecting, the first word of a moved object is replaced by its new
