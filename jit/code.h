@@ -38,10 +38,16 @@ typedef enum LeaveKind {
 typedef struct ExitRecord {
     LeaveKind kind;
     uint32_t n_values, n_frames;
-    uint64_t hits;     // statistics; racy
+    uint64_t hits;     // exit_hits; workers count without regard to each other
     ExitFrame *frames; // the outermost first
     struct JitCode *code;
 } ExitRecord;
+
+NOS_INLINE uint64_t exit_hits(const ExitRecord *e)
+{
+    return __atomic_load_n(&e->hits, __ATOMIC_RELAXED);
+}
+
 /* A visit of the interpreter that ends by itself after so little work costs more than it saves.
  * After MAX_POOR of them the code is not entered any more.
  * Visits that end at a call of a function without machine code count 1 / ROOM_SHARE: it will have

@@ -19,6 +19,7 @@ enum {
 };
 
 int32_t nosi_jit_units = 256;
+uint64_t nosi_jit_published;
 void (*nosi_jit_on_thrash)(JitCode *code);
 void (*nosi_jit_on_poor)(JitCode *code, const JitCode *guarded);
 
@@ -160,8 +161,7 @@ static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
     while (rp > m->reify_base) {
         ExitRecord *r = (ExitRecord *)(uintptr_t)rp[-1];
         rp -= 1 + r->n_values;
-        __atomic_store_n(&r->hits, __atomic_load_n(&r->hits, __ATOMIC_RELAXED) + 1,
-                         __ATOMIC_RELAXED);
+        __atomic_store_n(&r->hits, exit_hits(r) + 1, __ATOMIC_RELAXED);
         *innermost = r;
         for (uint32_t k = 0; k < r->n_frames; k++) {
             const ExitFrame *f = &r->frames[k];
@@ -190,7 +190,7 @@ static void note_visit(JitCode *code, const ExitRecord *last, int64_t used)
     uint32_t n = __atomic_load_n(&code->n_poor, __ATOMIC_RELAXED);
     if (last->kind == LEAVE_YIELD || used >= POOR_VISIT)
         n /= 2;
-    else if (last->kind == LEAVE_ROOM && last->hits % ROOM_SHARE)
+    else if (last->kind == LEAVE_ROOM && exit_hits(last) % ROOM_SHARE)
         return;
     else
         n++;
@@ -206,6 +206,7 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
     MachineReturn out = {m->special, MACHINE_RAISE};
     bool raised = m->raised != 0;
     const ExitRecord *last = NULL;
+    (void)__atomic_load_n(&nosi_jit_published, __ATOMIC_ACQUIRE);
     if (m->reify > m->reify_base) { // the first one that left
         const uint64_t *rp = m->reify;
         JitCode *outermost = ((const ExitRecord *)(uintptr_t)rp[-1])->code;
@@ -224,7 +225,8 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
         p->heap.max_words = 0;
     }
     l->traps = special && value_same(m->special, VALUE_TRAP);
-    if (last && last->kind == LEAVE_GUARD && last->hits == MAX_GUARD_HITS && nosi_jit_on_thrash)
+    if (last && last->kind == LEAVE_GUARD && exit_hits(last) == MAX_GUARD_HITS &&
+        nosi_jit_on_thrash)
         nosi_jit_on_thrash(last->code);
     bool ok = push_frames(l, m, &innermost);
     m->reify = m->reify_base;

@@ -72,7 +72,8 @@ static void free_retired(bool all) // under the lock
             nosi_jit.code_bytes -= it->code->bytes;
             nosi_jit.n_freed++;
             for (uint32_t k = 0; k < it->code->exits.n; k++)
-                nosi_jit.freed_exits[it->code->exits.at[k]->kind] += it->code->exits.at[k]->hits;
+                nosi_jit.freed_exits[it->code->exits.at[k]->kind] +=
+                    exit_hits(it->code->exits.at[k]);
             nosi_gdb_unregister(it->code);
             nosi_jit_code_free(it->code);
         }
@@ -266,6 +267,7 @@ static void compile(const Request *q)
         nosi_jit.n_compiled++;
         nosi_jit.code_bytes += code->bytes;
         nosi_jit.compile_ns += code->compile_ns;
+        __atomic_fetch_add(&nosi_jit_published, 1, __ATOMIC_RELEASE);
         if (q->osr_pc == IR_CALL_PC) {
             __atomic_store_n(&r->link.entry, code->entry, __ATOMIC_RELEASE);
             __atomic_store_n(&q->f->entry, code->generic, __ATOMIC_RELEASE);

@@ -136,16 +136,11 @@ void nosi_code_name(StrBuf *out, const JitCode *c, const char *suffix)
     nosi_strbuf_puts(out, suffix);
 }
 
-static uint64_t hits_of(const ExitRecord *e)
-{
-    return __atomic_load_n(&e->hits, __ATOMIC_RELAXED); // workers count meanwhile
-}
-
 static uint64_t exits_of(const JitCode *c)
 {
     uint64_t n = 0;
     for (uint32_t x = 0; x < c->exits.n; x++)
-        n += hits_of(c->exits.at[x]);
+        n += exit_hits(c->exits.at[x]);
     return n;
 }
 
@@ -157,7 +152,7 @@ static bool is_loop(const JitCode *c)
 /* Its innermost frame: where it was left, or NULL when that is not worth telling. */
 static const ExitFrame *shown_place(const ExitRecord *e)
 {
-    return hits_of(e) > SHOWN_HITS && e->n_frames ? &e->frames[e->n_frames - 1] : NULL;
+    return exit_hits(e) > SHOWN_HITS && e->n_frames ? &e->frames[e->n_frames - 1] : NULL;
 }
 
 static const char *op_name(const ExitFrame *f)
@@ -203,7 +198,7 @@ static void each_exit(void (*visit)(const ExitRecord *e, void *arg), void *arg)
 static void count_kind(const ExitRecord *e, void *arg)
 {
     uint64_t *n = arg;
-    n[e->kind] += hits_of(e);
+    n[e->kind] += exit_hits(e);
 }
 
 static void count_exits(uint64_t n[LEAVE__COUNT])
@@ -216,7 +211,7 @@ static void count_exits(uint64_t n[LEAVE__COUNT])
 static void count_instruction(const ExitRecord *e, void *arg)
 {
     if (e->kind == LEAVE_OTHER && e->n_frames)
-        count(arg, op_name(&e->frames[e->n_frames - 1]), hits_of(e));
+        count(arg, op_name(&e->frames[e->n_frames - 1]), exit_hits(e));
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -233,7 +228,7 @@ static void table_code(StrBuf *out, const JitCode *c)
         const ExitRecord *e = c->exits.at[x];
         const ExitFrame *f = shown_place(e);
         if (f)
-            nosi_strbuf_printf(out, "    %10" PRIu64 " %-7s %s:%u %s\n", hits_of(e),
+            nosi_strbuf_printf(out, "    %10" PRIu64 " %-7s %s:%u %s\n", exit_hits(e),
                                kind_names[e->kind], name_of(f->f), nosi_func_line(f->f, f->pc),
                                op_name(f));
     }
@@ -326,7 +321,7 @@ static void json_code(StrBuf *out, const JitCode *c)
         if (!f)
             continue;
         nosi_strbuf_printf(out, "%s{\"hits\":%" PRIu64 ",\"kind\":\"%s\",\"function\":", comma,
-                           hits_of(e), kind_names[e->kind]);
+                           exit_hits(e), kind_names[e->kind]);
         json_string(out, name_of(f->f));
         nosi_strbuf_printf(out, ",\"line\":%u,\"op\":\"%s\"}", nosi_func_line(f->f, f->pc),
                            op_name(f));
