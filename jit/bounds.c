@@ -217,9 +217,7 @@ static Ref in_first_round(const Loop *l, const Counter *c, Ref r)
 /* A test on the way from the header to `block` that says phi < *n or, if *or_equal, phi <= *n. */
 static bool find_limit(const Loop *l, uint32_t block, Ref phi, Ref *n, bool *or_equal)
 {
-    static const uint8_t inverse[] = {[IC_EQ] = IC_NE, [IC_NE] = IC_EQ, [IC_LT] = IC_GE,
-                                      [IC_GE] = IC_LT, [IC_GT] = IC_LE, [IC_LE] = IC_GT},
-                         turned[] = {[IC_EQ] = IC_EQ, [IC_NE] = IC_NE, [IC_LT] = IC_GT,
+    static const uint8_t turned[] = {[IC_EQ] = IC_EQ, [IC_NE] = IC_NE, [IC_LT] = IC_GT,
                                      [IC_GE] = IC_LE, [IC_GT] = IC_LT, [IC_LE] = IC_GE};
     const IrBlock *blocks = l->ir->blocks.at;
     for (uint32_t at = block; at != l->header; at = blocks[at].idom) {
@@ -231,7 +229,7 @@ static bool find_limit(const Loop *l, uint32_t block, Ref phi, Ref *n, bool *or_
         const IrIns *test = ir_ins(l->ir, end->a);
         if (end->op != IR_BRANCH || test->op != IR_ICMP || test->cond == IC_ULT)
             continue;
-        IrCond c = (IrCond)(p->succ[0] == at ? test->cond : inverse[test->cond]);
+        IrCond c = p->succ[0] == at ? (IrCond)test->cond : ir_inverse((IrCond)test->cond);
         if (test->b == phi)
             c = (IrCond)turned[c];
         *n = test->a == phi ? test->b : test->a;

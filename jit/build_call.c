@@ -137,6 +137,19 @@ static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, u
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
+/* The current call gave v: it is in its register or, of a call in tail position that was inlined,
+ * what the inlined function returns. */
+static void call_gave(Build *b, Body *body, Instr i, Ref v, bool tail)
+{
+    if (!tail) {
+        nosi_b_set(b, body, INSTR_A(i), v);
+        return;
+    }
+    Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
+    vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
+    nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
+}
+
 /* The call of f with n argument values; the frame of the callee lies `dist` above. */
 static void call_func(Build *b, Body *body, Instr i, const Func *f, const Ref *args, uint32_t n,
                       uint32_t dist)
@@ -153,13 +166,7 @@ static void call_func(Build *b, Body *body, Instr i, const Func *f, const Ref *a
         Ref v = inline_call(b, body, f, args, n, state);
         if (!v || b->refused)
             return;
-        if (tail) {
-            Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
-            vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
-            nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
-        } else {
-            nosi_b_set(b, body, INSTR_A(i), v);
-        }
+        call_gave(b, body, i, v, tail);
         return;
     }
     JitFunc *to = nosi_jit_func(f);
@@ -189,14 +196,7 @@ static void call_func(Build *b, Body *body, Instr i, const Func *f, const Ref *a
         nosi_b_close_block(b, c);
         return;
     }
-    Ref v = nosi_b_add(b, c);
-    if (tail) {
-        Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
-        vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
-        nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
-    } else {
-        nosi_b_set(b, body, INSTR_A(i), v);
-    }
+    call_gave(b, body, i, nosi_b_add(b, c), tail);
 }
 
 static void call_direct(Build *b, Body *body, Instr i)
@@ -266,14 +266,7 @@ static void call_boxed(Build *b, Body *body, Instr i, IrIns c, uint32_t from, ui
     }
     c.state = tail ? body->parent_state : nosi_b_after(b, body, dist);
     c.imm2 = (int64_t)(before | (uint64_t)special << 32);
-    Ref v = nosi_b_add(b, c);
-    if (tail) {
-        Ref *value = nosi_arena_memdup(&b->arena, &v, sizeof v);
-        vec_push(&body->returns, ((Edge){b->block, value, returned_state(b, body, v)}));
-        nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
-    } else {
-        nosi_b_set(b, body, INSTR_A(i), v);
-    }
+    call_gave(b, body, i, nosi_b_add(b, c), tail);
 }
 
 /* A call of f with one argument, a tuple: its elements are the arguments. */

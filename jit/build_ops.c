@@ -107,17 +107,17 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
 
 static Ref not_of(Build *b, Ref x)
 {
-    static const uint8_t inverse[] = {[IC_EQ] = IC_NE, [IC_NE] = IC_EQ, [IC_LT] = IC_GE,
-                                      [IC_GE] = IC_LT, [IC_GT] = IC_LE, [IC_LE] = IC_GT};
     IrIns i = *INS(x);
     if (i.op == IR_CONST)
         return nosi_b_const_of(b, TY_BOOL, !i.imm, 0);
     if (i.op == IR_NOT)
         return i.a;
     if (i.op == IR_ICMP && i.cond != IC_ULT)
-        return nosi_b_add(
-            b,
-            (IrIns){.op = IR_ICMP, .type = TY_BOOL, .cond = inverse[i.cond], .a = i.a, .b = i.b});
+        return nosi_b_add(b, (IrIns){.op = IR_ICMP,
+                                     .type = TY_BOOL,
+                                     .cond = (uint8_t)ir_inverse((IrCond)i.cond),
+                                     .a = i.a,
+                                     .b = i.b});
     return nosi_b_add(b, (IrIns){.op = IR_NOT, .type = TY_BOOL, .a = x});
 }
 

@@ -44,6 +44,14 @@ extern const IrOpInfo nosi_ir_info[IR__COUNT];
 
 typedef enum IrCond { IC_EQ, IC_NE, IC_LT, IC_LE, IC_GT, IC_GE, IC_ULT } IrCond;
 
+/* Holds where c does not. Of integers; not of IC_ULT. */
+NOS_INLINE IrCond ir_inverse(IrCond c)
+{
+    static const uint8_t inverse[] = {[IC_EQ] = IC_NE, [IC_NE] = IC_EQ, [IC_LT] = IC_GE,
+                                      [IC_GE] = IC_LT, [IC_GT] = IC_LE, [IC_LE] = IC_GT};
+    return (IrCond)inverse[c];
+}
+
 /* How a C function is called; all start with the process and give a Value. */
 typedef enum RtForm {
     RT_VALUES,      // (p, args...)
