@@ -25,7 +25,7 @@ from .languages import OUT
 from .rows import Row
 
 HELLO = b"Hello, World!"
-PG_PORT = 54329
+PG_PORT = 25432   # below the ports that connections of clients get: the row before may have used all of those
 PG_ENV = {"PGHOST": "127.0.0.1", "PGPORT": str(PG_PORT), "PGUSER": "bench", "PGDATABASE": "bench", "PGSSLMODE": "disable"}
 NAMES = ("http", "idle", "held", "httpclient", "fileread", "pgsleep", "pgsmall", "httppg")
 HELD = 20000
@@ -264,7 +264,11 @@ def postgres():
     try:
         run(pg_tool("initdb"), "-D", home / "db", "-A", "trust", "-U", "bench", "--no-sync")
         options = f"-p {PG_PORT} -h 127.0.0.1 -k {home} -c max_connections=300 -c shared_buffers=128MB -c fsync=off"
-        run(pg_tool("pg_ctl"), "-D", home / "db", "-w", "-l", home / "log", "-o", options, "start")
+        try:
+            run(pg_tool("pg_ctl"), "-D", home / "db", "-w", "-l", home / "log", "-o", options, "start")
+        except subprocess.CalledProcessError as e:
+            log = home / "log"
+            raise SystemExit("PostgreSQL does not start:\n" + (log.read_text() if log.exists() else str(e)))
         sql("CREATE DATABASE bench", "postgres")
         sql("CREATE TABLE web_users (id SERIAL PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL, credits INT DEFAULT 100, "
             "created_at TIMESTAMP DEFAULT NOW())")
