@@ -63,19 +63,16 @@ NOS_INLINE uint32_t node_end(const Object *n, unsigned vs)
     return obj_kind(n) == OBJ_MNODE ? used_words(n, vs) : obj_words(n);
 }
 
-/* The child that is word i of node n, on the way to it at `shift`. In a big map that is a chain of
- * cache misses: the bitmaps of a node say where in it to go on. Fetching the lines of a node
- * together makes one miss of two or three. Above there are so few nodes that they are in the cache.
- */
+/* The child that is word i of node n, on the way to it at `shift`. In a big map the third level is
+ * where cache misses begin and nodes are big, and the bitmaps of one say where in it to go on.
+ * Fetching its lines together makes one miss of two. (Above there are so few nodes that they are in
+ * the cache; below they have a line or two, and fetching those costs more than it gains.) */
 NOS_INLINE const Object *child_node(const Object *n, uint32_t i, unsigned shift)
 {
     const Object *child = value_obj(obj_value(n, i));
-    enum { LINE = 64, DEEP = 2 * BITS, MANY = 4, FEW = 2 };
+    enum { LINE = 64, DEEP = 2 * BITS, MANY = 4 };
     if (shift == DEEP)
         for (int k = 0; k < MANY; k++)
-            __builtin_prefetch((const char *)child + k * LINE);
-    else if (shift > DEEP)
-        for (int k = 0; k < FEW; k++)
             __builtin_prefetch((const char *)child + k * LINE);
     return child;
 }
