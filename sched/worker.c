@@ -520,12 +520,13 @@ static void sleep_worker(Worker *w)
 {
     Sched *s = w->sched;
     bool counted = true; // in n_sleeping
-    /* Spare blocks of the collector beyond KEEP go back when we have slept for GRACE_NS: a program
-     * that reads a file sleeps a moment for each piece of it, and wants them again at once. */
+    /* Spare blocks of the collector beyond KEEP, and of regions, go back when we have slept for
+     * GRACE_NS: a program that reads a file sleeps a moment for each piece of it, and wants them
+     * again at once. */
     enum { KEEP = 1 << 21, GRACE_NS = 10000000 };
 
     trim(w);
-    bool keeps = nosi_gc_spare_bytes() > KEEP;
+    bool keeps = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes();
     uint64_t since = keeps ? nosi_clock_ns() : 0;
 
     pthread_mutex_lock(&s->idle_mutex);
@@ -569,6 +570,7 @@ static void sleep_worker(Worker *w)
             poll_events(w, wait);
             if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
                 nosi_gc_drop_spares(KEEP);
+                nosi_region_drop_spares();
                 keeps = false;
             }
             pthread_mutex_lock(&s->idle_mutex);

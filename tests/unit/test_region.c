@@ -2,6 +2,7 @@
 #include "tests/unit/test.h"
 
 #include "tests/unit/heap_util.h"
+#include "vm/data/string.h"
 #include "vm/heap/store.h"
 
 static uint64_t alive(void)
@@ -265,6 +266,54 @@ TEST(a_store_grows_by_what_is_new)
     CHECK_EQ(alive(), 0);
 }
 
+// A compaction keeps structure and sharing, leaves what is dead and frees the region before.
+TEST(a_store_is_compacted)
+{
+    Store s = {.root = VALUE_UNIT};
+    Heap h;
+    enum { N = 20000, BYTES = 200 };
+    char text[BYTES];
+    memset(text, 'x', sizeof text);
+    nosi_heap_init(&h, NULL, NULL);
+    Value xs = VALUE_NIL, v = VALUE_UNIT;
+    ROOT(&h, xs);
+    ROOT(&h, v);
+    for (int i = 0; i < SCALED(N); i++) { // pairs that share what came before, and some text
+        if (i % 100 == 0)
+            CHECK(nosi_string_new(&h, text, sizeof text, &v));
+        CHECK(nosi_heap_reserve(&h, 16));
+        v = pair(&h, v, xs);
+        xs = nosi_cons_nogc(&h, v, xs);
+    }
+    uint64_t print = fingerprint(xs);
+    nosi_store_set(&s, &h, xs);
+    const Region *first = s.region;
+    size_t live = s.live;
+    CHECK(live >= (size_t)SCALED(N) * 5 + (size_t)SCALED(N) / 100 * BYTES / sizeof(Value));
+    // New pairs around the same content, until what is dead is twice what is alive.
+    for (int i = 0; s.region == first; i++) {
+        CHECK(i < 100 * SCALED(N));
+        v = xs = read_store(&h, &s);
+        if (i)
+            xs = v = obj_value(value_obj(v), 0);
+        CHECK(nosi_heap_reserve(&h, 2100));
+        Object *o = nosi_heap_take_nogc(&h, OBJ_TUPLE, 0, 2000);
+        for (int k = 0; k < 2000; k++)
+            o->word[k] = v.bits;
+        nosi_store_set(&s, &h, value_object(o));
+    }
+    nosi_region_verify(s.region);
+    CHECK(!s.region->holds.n);
+    CHECK(s.live >= live && s.live <= live + 2001);
+    CHECK(fingerprint(obj_value(value_obj(s.root), 0)) == print);
+    UNROOT(&h);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+    CHECK_EQ(alive(), 1);
+    nosi_store_clear(&s);
+    CHECK_EQ(alive(), 0);
+}
+
 // Two stores whose values refer to each other all the time: no cycle, so everything goes.
 TEST(stores_that_refer_to_each_other)
 {
@@ -465,4 +514,6 @@ TEST(memory_is_used_again)
     p[(1 << 20) - 1] = VALUE_UNIT;
     nosi_region_release(big);
     CHECK_EQ(nosi_region_stats().bytes, 0);
+    nosi_region_drop_spares();
+    CHECK_EQ(nosi_region_spare_bytes(), 0);
 }

@@ -39,57 +39,6 @@ NOS_INLINE LogEntry *log_add(Copier *c)
  * -------------------------------------------------------------------------------------------
  */
 
-enum { PAGE_WORDS = (1 << REGION_PAGE_BITS) / sizeof(Value) };
-
-static SeenPage *find_page(const Copier *c, uintptr_t page)
-{
-    for (size_t i = (size_t)(page * 0x9E3779B97F4A7C15u >> 20);; i++) {
-        SeenPage *e = &c->seen[i & (c->cap_seen - 1)];
-        if (e->page == page || !e->page)
-            return e;
-    }
-}
-
-static NOS_NOINLINE void open_page(Copier *c, uintptr_t page)
-{
-    if (c->n_seen >= c->cap_seen / 2) {
-        SeenPage *old = c->seen;
-        size_t n = c->cap_seen;
-        c->cap_seen = n ? n * 2 : 64;
-        c->seen = nosi_calloc(c->cap_seen, sizeof *c->seen);
-        for (size_t i = 0; i < n; i++)
-            if (old[i].page)
-                *find_page(c, old[i].page) = old[i];
-        nosi_free(old);
-    }
-    SeenPage *e = find_page(c, page);
-    if (!e->page) {
-        *e = (SeenPage){page, nosi_calloc(PAGE_WORDS, sizeof(uint32_t))};
-        c->n_seen++;
-    }
-    c->last_seen = *e;
-}
-
-/* The entry of the object at p. */
-NOS_INLINE uint32_t *seen(Copier *c, uintptr_t p)
-{
-    if (NOS_UNLIKELY(p >> REGION_PAGE_BITS != c->last_seen.page))
-        open_page(c, p >> REGION_PAGE_BITS);
-    return &c->last_seen.offset[p / sizeof(Value) % PAGE_WORDS];
-}
-
-/* The object will be at c->words. False: it was met before. */
-static bool see(Copier *c, uintptr_t p)
-{
-    uint32_t *at = seen(c, p);
-    if (*at)
-        return false;
-    if (c->words >= UINT32_MAX - 1)
-        nosi_fatal("a shared value of more than 32 GiB");
-    *at = (uint32_t)c->words + 1;
-    return true;
-}
-
 static NOS_NOINLINE void note_region(Copier *c, uintptr_t p)
 {
     Region *r = nosi_region_at(p);
@@ -114,16 +63,6 @@ RegionSet *nosi_copier_regions(Copier *c)
     return &c->regions;
 }
 
-/* Met a pointer into shared memory: is what it points to to be copied? */
-static bool enter_shared(Copier *c, Value v)
-{
-    if (!c->follow) {
-        note_region(c, (uintptr_t)v.bits);
-        return false;
-    }
-    return nosi_region_at((uintptr_t)v.bits) && see(c, (uintptr_t)v.bits);
-}
-
 /* ---- marking
  * -------------------------------------------------------------------------------------------------
  */
@@ -134,28 +73,21 @@ static void mark(Copier *c, Value v)
     while (value_is_cons(v)) {
         Value *cell = value_cell(v);
         if (NOS_UNLIKELY(nosi_is_shared_address((uintptr_t)cell))) {
-            if (!enter_shared(c, v))
-                return;
-            *log_add(c) = (LogEntry){v, {cell[0].bits, cell[1].bits}};
-            v = cell[1];
-        } else {
-            if (cell[0].bits == FORWARD_MARK.bits)
-                return;
-            *log_add(c) = (LogEntry){v, {cell[0].bits, cell[1].bits}};
-            v = cell[1];
-            cell[0] = FORWARD_MARK;
-            cell[1].bits = c->words;
+            note_region(c, (uintptr_t)cell);
+            return;
         }
+        if (cell[0].bits == FORWARD_MARK.bits)
+            return;
+        *log_add(c) = (LogEntry){v, {cell[0].bits, cell[1].bits}};
+        v = cell[1];
+        cell[0] = FORWARD_MARK;
+        cell[1].bits = c->words;
         c->words += 2;
     }
     if (value_is_object(v)) {
         Object *o = value_obj(v);
         if (NOS_UNLIKELY(nosi_is_shared_address((uintptr_t)o))) {
-            if (!enter_shared(c, v))
-                return;
-            *log_add(c) = (LogEntry){v, {o->header, 0}};
-            c->has_offheap |= obj_is_offheap(o->header);
-            c->words += (size_t)obj_words(o) + 1;
+            note_region(c, (uintptr_t)o);
             return;
         }
         uint64_t header = o->header;
@@ -173,7 +105,7 @@ static void mark(Copier *c, Value v)
  * of a big map that differs from another one in one place. */
 NOS_INLINE bool is_known_shared(const Copier *c, Value v)
 {
-    return nosi_is_shared_address((uintptr_t)v.bits) && !c->follow && c->last &&
+    return nosi_is_shared_address((uintptr_t)v.bits) && c->last &&
            nosi_region_at((uintptr_t)v.bits) == c->last;
 }
 
@@ -275,16 +207,12 @@ void nosi_copier_mark(Copier *c, Value v)
 
 /* A mark is an offset in the copy, or the address of a twin. (No copy is so big that an offset in
  * it looks like one.) */
-NOS_INLINE Value translate(Copier *c, Value v, const Value *base)
+NOS_INLINE Value translate(Value v, const Value *base)
 {
     if (!value_is_pointer(v))
         return v;
-    if (NOS_UNLIKELY(nosi_is_shared_address((uintptr_t)v.bits))) {
-        if (!c->follow || !nosi_region_at((uintptr_t)v.bits))
-            return v;
-        return (Value){(uint64_t)(uintptr_t)(base + (*seen(c, (uintptr_t)v.bits) - 1)) |
-                       (v.bits & TAG_MASK)};
-    }
+    if (NOS_UNLIKELY(nosi_is_shared_address((uintptr_t)v.bits)))
+        return v;
     if (value_is_object(v)) {
         uint64_t mark = value_obj(v)->header;
         return nosi_is_shared_address((uintptr_t)mark) ? (Value){mark}
@@ -294,9 +222,9 @@ NOS_INLINE Value translate(Copier *c, Value v, const Value *base)
     return nosi_is_shared_address((uintptr_t)mark.bits) ? mark : value_cons_at(base + mark.bits);
 }
 
-Value nosi_copier_translate(Copier *c, Value v, const Value *base)
+Value nosi_copier_translate(Value v, const Value *base)
 {
-    return translate(c, v, base);
+    return translate(v, base);
 }
 
 Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes)
@@ -306,8 +234,8 @@ Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes)
     for (size_t i = 0; i < c->n; i++) {
         const LogEntry *e = &c->log[i];
         if (value_is_cons(e->source)) {
-            to[0] = translate(c, (Value){e->word[0]}, base);
-            to[1] = translate(c, (Value){e->word[1]}, base);
+            to[0] = translate((Value){e->word[0]}, base);
+            to[1] = translate((Value){e->word[1]}, base);
             to += 2;
             continue;
         }
@@ -327,7 +255,7 @@ Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes)
         } else {
             if (words)
                 memcpy(o->word, from->word, words * sizeof o->word[0]);
-            OBJ_EACH_SLOT(o, header, slot, *slot = translate(c, *slot, base));
+            OBJ_EACH_SLOT(o, header, slot, *slot = translate(*slot, base));
         }
         to += words + 1;
     }
@@ -347,15 +275,11 @@ static void restore(const LogEntry *e)
 void nosi_copier_end(Copier *c)
 {
     for (size_t i = 0; i < c->n; i++)
-        if (!c->follow || !nosi_is_shared(c->log[i].source))
-            restore(&c->log[i]);
+        restore(&c->log[i]);
     for (uint32_t i = 0; i < c->n_marked; i++)
         restore(&c->marked[i]);
     if (c->log != c->few)
         nosi_free(c->log);
-    for (size_t i = 0; i < c->cap_seen; i++)
-        nosi_free(c->seen[i].offset);
-    nosi_free(c->seen);
     nosi_region_set_free(&c->regions);
 }
 

@@ -9,7 +9,7 @@
  * Marks instead of a hash table of addresses: a list of a million cells is copied several times
  * faster. The price is that nobody else may read the source meanwhile. Shared memory (region.h),
  * which everybody reads, is never marked: pointers into it stay as they are, and the regions they
- * point into are collected. Only with `follow` what is in regions is copied too, through a table.
+ * point into are collected.
  */
 #ifndef NOSI_COPIER_H
 #define NOSI_COPIER_H
@@ -21,21 +21,12 @@ typedef struct LogEntry {
     uint64_t word[2]; // overwritten: the header; head and tail
 } LogEntry;
 
-/* Where the objects of a page of shared memory will be in the copy: 1 + offset in words, by word;
- * 0: not met. (A table by page, because what was copied together lies together: its look-ups stay
- * in the cache, while those of a hash table of addresses do not.) */
-typedef struct SeenPage {
-    uintptr_t page; // address >> REGION_PAGE_BITS; 0: empty
-    uint32_t *offset;
-} SeenPage;
-
 enum { MAX_TWINS = 8 };
 typedef struct Copier {
     size_t n, cap; // log
     LogEntry *log;
     size_t done;       // entries whose slots were marked
     size_t words;      // size of the copy
-    bool follow;       // copy what is in regions too (not literals)
     bool is_mutable;   // something in it can change
     bool has_offheap;  // handles
     bool met_own;      // pointers into `own`
@@ -44,9 +35,6 @@ typedef struct Copier {
     Region *one;       // the only other region met, while `regions` is empty
     RegionSet regions; // met; no references taken. See nosi_copier_regions
     const HeapShared *twins;
-    SeenPage *seen; // open addressing
-    size_t n_seen, cap_seen;
-    SeenPage last_seen;
     uint32_t n_marked, n_big;
     LogEntry marked[MAX_TWINS]; // sources that have a twin: not copied
     struct {
@@ -56,13 +44,13 @@ typedef struct Copier {
     LogEntry few[32]; // small messages need no allocation
 } Copier;
 
-/* `twins`: of the heap the value is in, or NULL. Set `own` and `follow` after it. */
+/* `twins`: of the heap the value is in, or NULL. Set `own` after it. */
 void nosi_copier_init(Copier *c, const HeapShared *twins);
 void nosi_copier_mark(Copier *c, Value v);
 /* The regions that were met, without `own`. Borrows. */
 RegionSet *nosi_copier_regions(Copier *c);
 /* Translates a marked pointer, or anything else. `base`: where the copy is. */
-Value nosi_copier_translate(Copier *c, Value v, const Value *base);
+Value nosi_copier_translate(Value v, const Value *base);
 /* Writes the copy. Returns the chain of handles in it. */
 Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes);
 void nosi_copier_end(Copier *c); // restores the source, frees what the copier owns

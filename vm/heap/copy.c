@@ -75,7 +75,7 @@ static Fragment *fragment_new(size_t words)
 Fragment *nosi_copier_fragment(Copier *c, Value v)
 {
     Fragment *f = fragment_new(c->words);
-    f->root = nosi_copier_translate(c, v, f->data);
+    f->root = nosi_copier_translate(v, f->data);
     f->offheap = nosi_copier_write(c, f->data, &f->offheap_bytes);
     if (c->one) {
         nosi_region_retain(c->one);
@@ -121,12 +121,13 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
     }
     nosi_region_hold(r, nosi_copier_regions(c));
     Fragment *f = fragment_new(0);
-    f->root = nosi_copier_translate(c, v, base);
-    nosi_region_add_offheap(r, nosi_copier_write(c, base, &bytes), bytes);
+    f->root = nosi_copier_translate(v, base);
+    Object *handles = nosi_copier_write(c, base, &bytes);
+    nosi_region_add_offheap(r, handles, bytes);
     nosi_region_seal(r);
     f->regions = (uintptr_t)r;
     for (uint32_t i = 0; i < c->n_big; i++)
-        add_twin(h, c->big[i].source, nosi_copier_translate(c, c->big[i].source, base));
+        add_twin(h, c->big[i].source, nosi_copier_translate(c->big[i].source, base));
     return f;
 }
 
@@ -355,7 +356,7 @@ static bool literal(Value v, bool mutable_too, Value *out)
     if (ok) {
         size_t bytes = 0;
         Value *to = nosi_literal_take(c.words);
-        *out = nosi_copier_translate(&c, v, to);
+        *out = nosi_copier_translate(v, to);
         nosi_copier_write(&c, to, &bytes);
         REGION_SET_EACH(nosi_copier_regions(&c), r, nosi_region_retain(r)); // for ever
     }

@@ -41,7 +41,7 @@ enum {
     STEP_SLABS = 16, // so many are made accessible at a time
 };
 #define SLAB       ((size_t)PAGE << SLAB_ORDER)
-#define KEEP_BYTES ((size_t)16 << 20) // free pieces that keep their memory; or as much as is in use
+#define KEEP_BYTES ((size_t)16 << 20) // free pieces that keep their memory; see most_kept
 
 SharedRange nosi_shared_range;
 
@@ -215,6 +215,28 @@ static void *piece_new(Region *r, size_t bytes, uint32_t *order)
     return p;
 }
 
+/* Gives memory of free pieces back until `most` bytes of them have any. */
+static void drop_kept(size_t most) // under lock
+{
+    for (uint32_t k = N_ORDERS; k-- > 0 && space.kept > most;)
+        while (space.free[k].kept && space.kept > most) {
+            size_t at = take_free(k);
+            (void)madvise((void *)(nosi_shared_range.base + at), (size_t)PAGE << k, MADV_DONTNEED);
+            push_free(&space.free[k].dropped, at);
+        }
+}
+
+/* Memory that was used once is quicker than fresh memory, but a burst must not keep it for ever. */
+static size_t most_kept(size_t in_use)
+{
+    return NOS_MAX(KEEP_BYTES, in_use);
+}
+
+static size_t in_use(void)
+{
+    return (size_t)atomic_load_explicit(&n_bytes, memory_order_relaxed);
+}
+
 static void piece_free(void *p, uint32_t order)
 {
     size_t bytes = (size_t)PAGE << order;
@@ -226,15 +248,23 @@ static void piece_free(void *p, uint32_t order)
     pthread_mutex_lock(&lock);
     push_free(&space.free[order].kept, (uintptr_t)p - nosi_shared_range.base);
     space.kept += bytes;
-    // Memory that was used once is quicker than fresh memory, but a burst must not keep it for
-    // ever.
-    size_t most = NOS_MAX(KEEP_BYTES, (size_t)atomic_load_explicit(&n_bytes, memory_order_relaxed));
-    for (uint32_t k = N_ORDERS; k-- > 0 && space.kept > most;)
-        while (space.free[k].kept && space.kept > most) {
-            size_t at = take_free(k);
-            (void)madvise((void *)(nosi_shared_range.base + at), (size_t)PAGE << k, MADV_DONTNEED);
-            push_free(&space.free[k].dropped, at);
-        }
+    // An mvar of which a third is alive is compacted, and soon wants again what that made free.
+    drop_kept(most_kept(3 * in_use()));
+    pthread_mutex_unlock(&lock);
+}
+
+size_t nosi_region_spare_bytes(void)
+{
+    pthread_mutex_lock(&lock);
+    size_t kept = space.kept, most = most_kept(in_use());
+    pthread_mutex_unlock(&lock);
+    return kept > most ? kept - most : 0;
+}
+
+void nosi_region_drop_spares(void)
+{
+    pthread_mutex_lock(&lock);
+    drop_kept(most_kept(in_use()));
     pthread_mutex_unlock(&lock);
 }
 
@@ -282,37 +312,44 @@ Region *nosi_region_new(void)
     return r;
 }
 
-/* Relaxed: statistics, for the others. */
-static void add_weight(Region *r, size_t words)
+void nosi_region_weigh(Region *r, size_t words)
 {
+    // Relaxed: statistics, for the others.
     atomic_fetch_add_explicit(&r->weight, words, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->total, words, memory_order_relaxed);
 }
 
+bool nosi_region_room(Region *r, size_t words)
+{
+    if ((size_t)(r->end - r->top) >= words)
+        return true;
+    // A growing region doubles, up to a point; a region made for one value has just what it
+    // needs.
+    size_t grow = NOS_MIN(nosi_region_capacity(r), (size_t)1 << 20);
+    size_t bytes = sizeof(RegionChunk) + NOS_MAX(words, grow) * sizeof(Value);
+    uint32_t order;
+    RegionChunk *c = piece_new(r, bytes, &order);
+    if (!c)
+        return false;
+    if (r->chunks)
+        r->chunks->top = r->top;
+    c->next = r->chunks;
+    c->order = order;
+    c->top = c->data;
+    r->chunks = c;
+    r->top = c->data;
+    r->end = (Value *)((char *)c + ((size_t)PAGE << order));
+    atomic_fetch_add_explicit(&n_bytes, (size_t)PAGE << order, memory_order_relaxed);
+    return true;
+}
+
 Value *nosi_region_take(Region *r, size_t words)
 {
-    if ((size_t)(r->end - r->top) < words) {
-        // A growing region doubles, up to a point; a region made for one value has just what it
-        // needs.
-        size_t grow = NOS_MIN(nosi_region_capacity(r), (size_t)1 << 20);
-        size_t bytes = sizeof(RegionChunk) + NOS_MAX(words, grow) * sizeof(Value);
-        uint32_t order;
-        RegionChunk *c = piece_new(r, bytes, &order);
-        if (!c)
-            return NULL;
-        if (r->chunks)
-            r->chunks->top = r->top;
-        c->next = r->chunks;
-        c->order = order;
-        c->top = c->data;
-        r->chunks = c;
-        r->top = c->data;
-        r->end = (Value *)((char *)c + ((size_t)PAGE << order));
-        atomic_fetch_add_explicit(&n_bytes, (size_t)PAGE << order, memory_order_relaxed);
-    }
+    if (!nosi_region_room(r, words))
+        return NULL;
     Value *p = r->top;
     r->top += words;
-    add_weight(r, words);
+    nosi_region_weigh(r, words);
     return p;
 }
 
@@ -325,7 +362,7 @@ void nosi_region_add_offheap(Region *r, Object *first, size_t bytes)
         last = (Object *)(uintptr_t)last->word[0];
     last->word[0] = (uint64_t)(uintptr_t)r->offheap;
     r->offheap = first;
-    add_weight(r, bytes / sizeof(Value));
+    nosi_region_weigh(r, bytes / sizeof(Value));
 }
 
 size_t nosi_region_capacity(const Region *r)

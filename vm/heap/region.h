@@ -94,6 +94,10 @@ void nosi_region_release(Region *r); // takes one reference; any thread; NULL is
 /* Room for `words` contiguous words, which the caller fills at once. NULL: the range is full or the
  * system refuses memory. Maker only. */
 Value *nosi_region_take(Region *r, size_t words);
+/* The same in two steps, for many objects: words from r->top on may be taken by moving it, and what
+ * was taken is counted later. */
+bool nosi_region_room(Region *r, size_t words);
+void nosi_region_weigh(Region *r, size_t words);
 /* r will point into the regions of `others`: seals them and takes references. False: r itself is
  * sealed, nothing was done. Maker only. */
 bool nosi_region_hold(Region *r, const RegionSet *others);
@@ -114,6 +118,11 @@ typedef struct RegionStats {
     uint64_t bytes;   // occupied by them
 } RegionStats;
 RegionStats nosi_region_stats(void); // any thread
+
+/* Memory of free pieces that is kept only as long as there is work: bytes, and giving it back. Any
+ * thread. */
+size_t nosi_region_spare_bytes(void);
+void nosi_region_drop_spares(void);
 
 /* ---- sets */
 

@@ -1,6 +1,7 @@
 /* store.c -- see store.h. */
 #include "vm/heap/store.h"
 
+#include "vm/heap/compact.h"
 #include "vm/heap/copier.h"
 #include "vm/util/alloc.h"
 
@@ -60,25 +61,34 @@ static void append(Store *s, Copier *c, Value v)
     Value *base = nosi_region_take(s->region, c->words);
     if (!base && c->words)
         nosi_fatal("out of memory (%zu words of an mvar)", c->words);
-    set_root(s, nosi_copier_translate(c, v, base));
-    nosi_region_add_offheap(s->region, nosi_copier_write(c, base, &bytes), bytes);
+    set_root(s, nosi_copier_translate(v, base));
+    Object *handles = nosi_copier_write(c, base, &bytes);
+    nosi_region_add_offheap(s->region, handles, bytes);
 }
 
 static Region *region_new(const RegionSet *holds)
 {
     Region *r = nosi_region_new();
     atomic_store_explicit(&r->is_stored, true, memory_order_relaxed);
-    nosi_region_hold(r, holds); // nobody else knows it yet: it cannot be sealed
+    if (holds)
+        nosi_region_hold(r, holds); // nobody else knows it yet: it cannot be sealed
     return r;
 }
 
-/* Words that c keeps alive and that `known` does not keep alive already. */
+/* Words that r keeps alive, and what is behind handles. */
+static size_t weight_of(const Region *r)
+{
+    return atomic_load_explicit(&r->total, memory_order_relaxed);
+}
+
+/* The same, without what is behind handles, of what c met and `known` does not keep alive already.
+ */
 static size_t words_added(Copier *c, const Region *known)
 {
     size_t n = c->words;
     REGION_SET_EACH(nosi_copier_regions(c), r, {
-        if (!known || !nosi_region_set_find(&known->holds, r))
-            n += atomic_load_explicit(&r->total, memory_order_relaxed);
+        if (!nosi_region_set_find(&known->holds, r))
+            n += weight_of(r);
     });
     return n;
 }
@@ -87,48 +97,55 @@ static void start_afresh(Store *s, Copier *c, Value v)
 {
     Region *old = s->region;
     s->region = region_new(nosi_copier_regions(c));
-    s->live = words_added(c, NULL);
-    s->added = 0;
     append(s, c, v);
+    s->live = weight_of(s->region);
+    s->added = 0;
     drop_region(old);
-}
-
-/* The value has pointers into s->region, much of which may be dead: everything is copied. */
-static void copy_all(Store *s, Copier *c, Value v)
-{
-    nosi_copier_end(c);
-    nosi_copier_init(c, NULL);
-    c->follow = true;
-    nosi_copier_mark(c, v);
-    start_afresh(s, c, v);
 }
 
 static void grow(Store *s, Copier *c, Value v)
 {
-    s->added += words_added(c, s->region);
-    if (nosi_region_hold(s->region, nosi_copier_regions(c))) {
+    Region *old = s->region;
+    size_t before = weight_of(old);
+    if (nosi_region_hold(old, nosi_copier_regions(c))) {
         append(s, c, v);
+        s->added += weight_of(old) - before;
         return;
     }
     // Another region refers to ours, which therefore must not change any more.
-    Region *old = s->region;
-    if (c->met_own)
-        nosi_region_set_add(nosi_copier_regions(c), old);
+    if (!c->met_own) {
+        start_afresh(s, c, v);
+        return;
+    }
+    nosi_region_set_add(nosi_copier_regions(c), old);
     s->region = region_new(nosi_copier_regions(c));
-    s->added += ((size_t)1 << REGION_PAGE_BITS) / sizeof(Value);
     append(s, c, v);
+    s->added += weight_of(s->region) - before + ((size_t)1 << REGION_PAGE_BITS) / sizeof(Value);
     nosi_region_release(old);
+}
+
+/* Much of what s->region and those before it hold may be dead. */
+static void compact(Store *s)
+{
+    Region *old = s->region;
+    s->region = region_new(NULL);
+    set_root(s, nosi_compact(s->root, s->region));
+    s->live = weight_of(s->region);
+    s->added = 0;
+    drop_region(old);
 }
 
 static void set_shared(Store *s, Copier *c, Value v)
 {
-    bool fits = s->added + words_added(c, s->region) <= NOS_MAX(SLACK, s->live * DEAD_PER_LIVE);
-    if (s->region && fits && (c->met_own || c->words < SMALL))
-        grow(s, c, v);
-    else if (s->region && c->met_own)
-        copy_all(s, c, v);
-    else
+    Region *r = s->region;
+    bool fits = r && s->added + words_added(c, r) <= NOS_MAX(SLACK, s->live * DEAD_PER_LIVE);
+    if (!r || !(c->met_own || (fits && c->words < SMALL))) {
         start_afresh(s, c, v);
+        return;
+    }
+    grow(s, c, v);
+    if (!fits)
+        compact(s);
 }
 
 void nosi_store_set(Store *s, const Heap *h, Value v)
@@ -156,7 +173,7 @@ void nosi_store_set(Store *s, const Heap *h, Value v)
                !nosi_copier_regions(&c)->n) {
         size_t bytes = 0;
         nosi_store_clear(s);
-        set_root(s, nosi_copier_translate(&c, v, s->few));
+        set_root(s, nosi_copier_translate(v, s->few));
         nosi_copier_write(&c, s->few, &bytes);
         s->n_few = (uint32_t)c.words;
     } else {

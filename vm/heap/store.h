@@ -24,7 +24,8 @@ typedef struct Store {
     Region *region;         // the growing region; a reference; NULL: none
     StoredFragment *copied; // a reference; or NULL
     uint32_t n_few;         // words in use
-    size_t live, added;     // words alive at the last fresh copy, and kept alive since
+    size_t live, added;     // words alive at the last fresh copy, and kept alive since; what is
+                            // behind handles counts
     Value few[STORE_FEW];
 } Store;
 
