@@ -27,7 +27,7 @@ from .rows import Row
 HELLO = b"Hello, World!"
 PG_PORT = 25432   # below the ports that connections of clients get: the row before may have used all of those
 PG_ENV = {"PGHOST": "127.0.0.1", "PGPORT": str(PG_PORT), "PGUSER": "bench", "PGDATABASE": "bench", "PGSSLMODE": "disable"}
-NAMES = ("http", "idle", "held", "httpclient", "fileread", "pgsleep", "pgsmall", "httppg")
+NAMES = ("http", "http_all", "idle", "held", "httpclient", "fileread", "pgsleep", "pgsmall", "httppg")
 HELD = 20000
 
 
@@ -129,12 +129,13 @@ def summary(name, shown, langs, note):
     return out
 
 
-def load(name, path, connections, langs, opt, env=None, check=None):
+def load(name, path, connections, langs, opt, env=None, check=None, program="", cores=0):
     """wrk against a server in each language. `ms` is the CPU time of 1,000 requests: wrk itself takes most of a core."""
     seconds, result = 1 if opt.quick else 5, {}
     for lang in langs:
         port = free_port()
-        command = languages.command(lang, Row(name), [str(port)], opt.nostos)
+        row = Row(name, group="io", program=program, cores=cores)
+        command = languages.command(lang, row, [str(port)], opt.nostos)
         if not command:
             continue
         with server(command, port, env) as pid:
@@ -284,8 +285,12 @@ def run(wanted, langs, opt):
     """The io rows called `wanted` that can run here."""
     rows = []
     if languages.tool("wrk"):
+        # wrk takes a core. A server with a thread for each core shares one with it, and then what the slowest requests
+        # wait for is the system's scheduler: so a row where servers take the other cores, and one where they choose.
         if "http" in wanted:
-            rows.append(load("http", "/", 64, langs, opt, check=HELLO))
+            rows.append(load("http", "/", 64, langs, opt, check=HELLO, cores=max(1, os.cpu_count() - 1)))
+        if "http_all" in wanted:
+            rows.append(load("http_all", "/", 64, langs, opt, check=HELLO, program="http"))
         if "idle" in wanted:
             rows.append(idle("idle", 500 if opt.quick else 10000, langs, opt))
         if "held" in wanted:

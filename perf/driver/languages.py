@@ -110,6 +110,8 @@ def command(lang, row, args, nostos):
     name, last = row.file, [str(row.cores)] if row.cores else []
     if lang == "nostos":
         source = ROOT / row.source if row.source else PERF / "programs" / f"{name}.nos"
+        if row.group == "io":   # its servers leave the number to --threads
+            return [nostos, *(["--threads", *last] if last else []), source, *args] if source.exists() else None
         return [nostos, source, *args, *last] if source.exists() else None
     if row.source:
         return None
@@ -131,7 +133,8 @@ def command(lang, row, args, nostos):
             return None
         OUT.mkdir(parents=True, exist_ok=True)
         conf = OUT / f"nginx.{args[0]}.conf"
-        conf.write_text(source.read_text().replace("PORT", args[0]).replace("PLACE", str(OUT)))
+        conf.write_text(source.read_text().replace("PORT", args[0]).replace("PLACE", str(OUT))
+                        .replace("WORKERS", str(row.cores or "auto")))
         return [tool("nginx"), "-e", "stderr", "-c", conf]
     suffix = {"luajit": "lua", "node": "js", "python": "py"}[lang]
     source = PEERS / lang / f"{name}.{suffix}"
