@@ -7,7 +7,7 @@
 #include "vm/data/string.h"
 #include "vm/interp/machine.h"
 
-enum { FIRST_STACK = 16, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
+enum { FIRST_STACK = 12, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
 
 void (*nosi_io_process_exit)(Proc *p);
 void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
