@@ -348,6 +348,14 @@ static void call_native(Build *b, Body *body, Instr i)
             return;
         }
     }
+    if (strcmp(native->name, "Char.toInt") == 0 && INS(body->cur[from])->type == TY_ANY) {
+        uint32_t st = nosi_b_before(b, body);
+        nosi_b_set(
+            b, body, INSTR_A(i),
+            nosi_b_add(
+                b, (IrIns){.op = IR_CHAR_CODE, .type = TY_INT, .a = body->cur[from], .state = st}));
+        return;
+    }
     Ref v = nosi_b_runtime(b, body, (void *)(uintptr_t)native->fn, RT_NATIVE, &body->cur[from], n,
                            (int64_t)(intptr_t)native);
     nosi_b_set(b, body, INSTR_A(i), v);

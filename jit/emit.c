@@ -1042,6 +1042,14 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit2(e, MIR_DMOV, out, op_mem(e, MIR_T_D, 8 - TAG_OBJECT, v));
         return;
     }
+    case IR_CHAR_CODE: {
+        MIR_reg_t v = in_reg(e, i->a);
+        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, 0xFF));
+        jump_if(e, MIR_BNE, leave_at(e, i->state, LEAVE_GUARD), op_reg(e, t),
+                op_int(e, (int64_t)value_char(0).bits));
+        emit3(e, MIR_RSH, out, op_reg(e, v), op_int(e, 8));
+        return;
+    }
     case IR_UNBOX_BOOL: {
         MIR_label_t fine = new_label(e);
         MIR_op_t v = op_reg(e, in_reg(e, i->a));

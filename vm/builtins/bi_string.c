@@ -770,6 +770,27 @@ Value nosi_bi_string_chars(Proc *p, Value *args)
     return nosi_long_run(p, &o.op, sizeof o);
 }
 
+/* The piece of `chars` that begins at an index; vm/compile/fuse.c goes on STRING_SOME_CHARS behind
+ * it. */
+Value nosi_bi_string_some_chars(Proc *p, Value *args)
+{
+    WANT_STRING(0);
+    WANT_INT(1);
+    if (!nosi_reserve(p, (size_t)STRING_SOME_CHARS * CONS_WORDS))
+        return VALUE_THROWN;
+    const char *s;
+    size_t n, from = nosi_string_offset(args[0], (size_t)value_small_int(args[1]));
+    nosi_string_view(args[0], &s, &n);
+    uint32_t codes[STRING_SOME_CHARS], k = 0;
+    for (const char *c = s + from; k < STRING_SOME_CHARS && c < s + n; k++)
+        c += nosi_utf8_decode(c, s + n, &codes[k]);
+    Value list = VALUE_NIL;
+    while (k > 0)
+        list = nosi_cons_nogc(&p->heap, value_char(codes[--k]), list);
+    p->budget -= 4; // some 250 ns
+    return list;
+}
+
 /* Text of an element as join and append show it. */
 static void add_text(StrBuf *out, Value v)
 {

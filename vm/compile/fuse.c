@@ -15,12 +15,17 @@
  * depth, from a frame that has the name and the line of the library's function, so traces are the
  * same too.
  *
+ * A source that is a range of Ints, or the characters of a String, is no list either: the
+ * characters come in pieces of STRING_SOME_CHARS, young cells that are dead before a collection
+ * sees them.
+ *
  * "Throws nothing" trusts static types. A value that contradicts its type (out of an unchecked
  * message) raises the same TypeError, and a function that has no frame left the same StackOverflow,
  * but elements before it may have reached the last function. */
 #include <string.h>
 
 #include "vm/compile/internal.h"
+#include "vm/data/string.h"
 #include "vm/value/shape.h"
 
 typedef enum {
@@ -59,6 +64,18 @@ static const struct ListFn sum_floats = {"sum of Floats", LF_SUM_FLOATS, 1};
 
 enum { MAX_STAGES = 8 };
 
+/* Where the elements come from, and the first parameters of the generated function. */
+typedef enum {
+    SOURCE_LIST,  // the list
+    SOURCE_RANGE, // the next Int, and the one behind the last
+    SOURCE_CHARS, // a piece of the list of characters, the String, index of the next piece
+} SourceKind;
+
+static const struct {
+    const char *name; // in keys of functions
+    uint8_t n_params;
+} sources[] = {{"fused list", 1}, {"fused range", 2}, {"fused chars", 3}};
+
 typedef struct Stage {
     const struct ListFn *fn;
     Expr *call;
@@ -69,8 +86,8 @@ typedef struct Pipe {
     Stage stages[MAX_STAGES]; // first one first
     uint32_t n_stages;
     Stage consumer; // fn NULL: LF_COLLECT
-    Expr *source;   // a list, or the call or literal of a range of Ints
-    bool is_range;
+    Expr *source;   // a list, the call or literal of a range of Ints, or a call of String.chars
+    SourceKind source_kind;
     uint32_t n_params;
 } Pipe;
 
@@ -135,6 +152,13 @@ static bool is_range(Expr *e)
         return is_int(e->a) && is_int(e->b);
     return t && t->kind == TARGET_BUILTIN && strcmp(t->builtin->name, "range") == 0 &&
            all_positional(t, 2) && is_int(t->args[0]) && is_int(t->args[1]);
+}
+
+static bool is_chars(Expr *e)
+{
+    const Target *t = e->target;
+    return t && t->kind == TARGET_BUILTIN && strcmp(t->builtin->name, "String.chars") == 0 &&
+           all_positional(t, 1) && nosi_cg_is(t->args[0]->type, TC_STRING);
 }
 
 /* ---- functions that nobody can watch --------------------------------------------------------- */
@@ -368,13 +392,13 @@ static bool find_pipe(Fn *f, Expr *e, Pipe *p)
         x = x->target->args[0];
     }
     p->source = x;
-    p->is_range = is_range(x);
+    p->source_kind = is_range(x) ? SOURCE_RANGE : is_chars(x) ? SOURCE_CHARS : SOURCE_LIST;
     while (p->n_stages < back.n) {
         p->stages[p->n_stages] = back.at[back.n - 1 - p->n_stages];
         p->n_stages++;
     }
     vec_free(&back);
-    return p->n_stages + (p->consumer.fn != NULL) + p->is_range >= 2;
+    return p->n_stages + (p->consumer.fn != NULL) + (p->source_kind != SOURCE_LIST) >= 2;
 }
 
 /* ---- the generated function ------------------------------------------------------------------ */
@@ -408,6 +432,13 @@ static void call(Fn *g, uint32_t to, uint32_t fn, const uint32_t *args, uint32_t
         nosi_cg_move(g, w + FRAME_HEADER + 1 + i, args[i]);
     nosi_cg_abc(g, OP_CALLC, to, w, n);
     g->top = top;
+}
+
+/* R[to] = the characters of String R[s] from index R[s + 1], a piece of them, which is passed. */
+static void next_piece(Fn *g, uint32_t s, uint32_t to)
+{
+    nosi_cg_builtin(g, "__someChars", s, 2, to);
+    nosi_cg_abc(g, OP_ADDI_I, s + 1, s + 1, STRING_SOME_CHARS);
 }
 
 typedef struct Loop {
@@ -517,6 +548,30 @@ static void emit_end(Loop *l, ListFnKind kind)
     }
 }
 
+/* The next element, taken out of the source. */
+static void emit_next(Loop *l, SourceKind kind)
+{
+    Fn *g = l->g;
+    if (kind == SOURCE_RANGE) {
+        nosi_cg_jump(g, OP_JGE_I, 0, 1, l->end);
+        nosi_cg_move(g, l->x, 0);
+        nosi_cg_hint(g, &(Type){.kind = TY_CON, .con = &nosi_tycons[TC_INT]});
+        nosi_cg_abc(g, OP_ADDI_I, 0, 0, 1);
+        return;
+    }
+    if (kind == SOURCE_CHARS) {
+        Label on = nosi_cg_label(g);
+        nosi_cg_jump(g, OP_JNNIL, 0, 0, on);
+        next_piece(g, 1, 0);
+        nosi_cg_jump(g, OP_JNCONS, 0, 0, l->end);
+        nosi_cg_bind(g, on);
+    } else {
+        nosi_cg_jump(g, OP_JNCONS, 0, 0, l->end);
+    }
+    nosi_cg_abc(g, OP_HEAD_U, l->x, 0, 0);
+    nosi_cg_abc(g, OP_TAIL_U, 0, 0, 0);
+}
+
 static void emit_loop(Loop *l, const Pipe *p, ListFnKind kind)
 {
     Fn *g = l->g;
@@ -525,16 +580,7 @@ static void emit_loop(Loop *l, const Pipe *p, ListFnKind kind)
     for (uint32_t i = 0; i < p->n_stages; i++)
         if (p->stages[i].fn->kind == LF_TAKE)
             nosi_cg_jump(g, OP_JLE_IK, p->stages[i].args, 0, l->end);
-    if (p->is_range) {
-        nosi_cg_jump(g, OP_JGE_I, 0, 1, l->end);
-        nosi_cg_move(g, l->x, 0);
-        nosi_cg_hint(g, &(Type){.kind = TY_CON, .con = &nosi_tycons[TC_INT]});
-        nosi_cg_abc(g, OP_ADDI_I, 0, 0, 1);
-    } else {
-        nosi_cg_jump(g, OP_JNCONS, 0, 0, l->end);
-        nosi_cg_abc(g, OP_HEAD_U, l->x, 0, 0);
-        nosi_cg_abc(g, OP_TAIL_U, 0, 0, 0);
-    }
+    emit_next(l, p->source_kind);
     for (uint32_t i = 0; i < p->n_stages; i++)
         emit_stage(l, &p->stages[i]);
     emit_consumer(l, &p->consumer, kind);
@@ -575,7 +621,7 @@ static void emit_body(Fn *g, const Pipe *p)
 static FuncCell *pipe_cell(Compiler *c, Pipe *p)
 {
     StrBuf key = {0};
-    nosi_strbuf_puts(&key, p->is_range ? "fused range" : "fused list");
+    nosi_strbuf_puts(&key, sources[p->source_kind].name);
     for (uint32_t i = 0; i < p->n_stages; i++) {
         nosi_strbuf_putc(&key, ' ');
         nosi_strbuf_puts(&key, p->stages[i].fn->name);
@@ -620,7 +666,7 @@ static void eval_stage(Fn *f, const Stage *s, uint32_t base)
 
 static void eval_source(Fn *f, const Pipe *p, uint32_t base)
 {
-    if (p->is_range) {
+    if (p->source_kind == SOURCE_RANGE) {
         Expr *e = p->source;
         bool literal = e->kind == EXPR_RANGE;
         nosi_cg_to(f, literal ? e->a : e->target->args[0], base);
@@ -628,6 +674,16 @@ static void eval_source(Fn *f, const Pipe *p, uint32_t base)
         nosi_cg_at(f, e->span);
         if (literal) // [a..b] includes b
             nosi_cg_abc(f, OP_ADDI_I, base + 1, base + 1, 1);
+        return;
+    }
+    if (p->source_kind == SOURCE_CHARS) {
+        // The first piece is taken here, where `chars` is called: what is not a String after all is
+        // a TypeError of this call, before the arguments of the stages are evaluated.
+        Expr *e = p->source;
+        nosi_cg_to(f, e->target->args[0], base + 1);
+        nosi_cg_loadk(f, base + 2, value_small(0));
+        nosi_cg_at(f, e->kind == EXPR_METHOD && e->op_span.file ? e->op_span : e->span);
+        next_piece(f, base + 1, base);
         return;
     }
     const Stage *first = p->n_stages ? &p->stages[0] : &p->consumer;
@@ -640,7 +696,7 @@ bool nosi_cg_fuse(Fn *f, Expr *e, Dst d)
     Pipe p = {0};
     if (!find_pipe(f, e, &p))
         return false;
-    p.n_params = p.is_range ? 2 : 1;
+    p.n_params = sources[p.source_kind].n_params;
     for (uint32_t i = 0; i < p.n_stages; i++)
         p.n_params = place_args(&p.stages[i], p.n_params);
     if (p.consumer.fn)

@@ -104,6 +104,8 @@ bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out);
 bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out);
 /* Code points a .. b-1, both clamped to [0, length]; a >= b gives "". */
 bool nosi_string_substring(Heap *h, Value s, int64_t a, int64_t b, Value *out);
+/* How many characters the native `__someChars` gives at most: those of a piece of a pipeline. */
+enum { STRING_SOME_CHARS = 128 };
 /* One-character String at index (the caller has checked the range: index < length). */
 bool nosi_string_at(Heap *h, Value s, size_t index, Value *out);
 
