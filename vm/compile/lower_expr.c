@@ -491,11 +491,12 @@ static void text(Fn *f, Expr *e, uint32_t to)
     if (pieces.n == 0) {
         nosi_cg_loadk(f, to, nosi_cg_string(f->c, "", 0));
     } else if (pieces.n > 1 && pieces.at[0]->kind == EXPR_NAME &&
-               nosi_cg_is(pieces.at[0]->type, TC_STRING)) {
-        // s ++ a ++ b: appends to s in place when nobody else extended it (decision 35), so s is
-        // concatenated last.
+               nosi_cg_is(pieces.at[0]->type, TC_STRING) &&
+               ((pieces.n == 2 && !shown.at[1]) || pieces.n > CONCAT_CHUNK)) {
+        // s ++ a: appends to s in place when nobody else extended it (decision 35), as STRCAT does
+        // with its first operand; so the chunks of a long chain are concatenated before s.
         uint32_t first = nosi_cg_value_kept(f, pieces.at[0], pieces.at + 1, pieces.n - 1), rest;
-        if (pieces.n == 2 && !shown.at[1]) {
+        if (pieces.n == 2) {
             rest = nosi_cg_any(f, pieces.at[1]);
         } else {
             rest = nosi_cg_alloc(f, 1);

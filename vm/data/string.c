@@ -470,25 +470,29 @@ bool nosi_string_concat(Heap *h, Value a, Value b, Value *out)
     return ok;
 }
 
-bool nosi_string_append_in_place(Heap *h, Value ab[2], Value *out)
+bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, Value *out)
 {
-    if (!value_is_kind(ab[0], OBJ_LSTRING))
+    if (!value_is_kind(parts[0], OBJ_LSTRING))
         return false;
-    const Object *o = value_obj(ab[0]);
+    const Object *o = value_obj(parts[0]);
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
     size_t offset = o->word[LSTRING_OFFSET], na = o->word[LSTRING_BYTES], end = offset + na,
-           chars = o->word[LSTRING_CHARS] + nosi_string_length(ab[1]),
-           n = nosi_string_byte_length(ab[1]);
-    if (n == 0 || atomic_load_explicit(&b->used, memory_order_relaxed) != end || b->cap - end < n)
+           chars = o->word[LSTRING_CHARS], added = 0;
+    for (size_t i = 1; i < n; i++) {
+        added += nosi_string_byte_length(parts[i]);
+        chars += nosi_string_length(parts[i]);
+    }
+    if (added == 0 || atomic_load_explicit(&b->used, memory_order_relaxed) != end ||
+        b->cap - end < added)
         return false;
-    ROOT_ARRAY(h, ab, 2); // ab[0] holds the blob
-    bool ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, n);
-    UNROOT(h);
-    if (!ok || !nosi_blob_claim(b, end, n))
+    // parts[0] holds the blob.
+    if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, added) || !nosi_blob_claim(b, end, added))
         return false;
     nosi_blob_ref(b);
-    put(b->bytes + end, ab[1]);
-    *out = long_nogc(h, b, offset, na + n, chars, n);
+    char *p = b->bytes + end;
+    for (size_t i = 1; i < n; i++)
+        p = put(p, parts[i]);
+    *out = long_nogc(h, b, offset, na + added, chars, added);
     return true;
 }
 

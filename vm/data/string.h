@@ -94,11 +94,11 @@ Value nosi_string_of_char_nogc(Heap *h, uint32_t c);
 
 /* a ++ b. Amortised O(bytes of b) when a is the newest view of its blob. */
 bool nosi_string_concat(Heap *h, Value a, Value b, Value *out);
-/* ab[0] ++ ab[1] where only the latter has to be copied: the former is the newest view of its blob,
- * which has room. False: it is not, or there is no memory for the handle. ab is kept up to date. */
-bool nosi_string_append_in_place(Heap *h, Value ab[2], Value *out);
 /* All of parts[0..n), which must be roots (registers, ROOT_ARRAY) and all Strings; one pass. */
 bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out);
+/* The same where only the parts behind the first one have to be copied: the first one is the newest
+ * view of its blob, which has room. False: it is not, or there is no memory for the handle. */
+bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, Value *out);
 /* Bytes [from, to) of s; both are code-point boundaries. O(1) for long results (shares), short ones
  * are copied. */
 bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out);

@@ -223,7 +223,10 @@ Value nosi_rt_concat(Proc *p, Value a, Value b)
     size_t n = nosi_string_byte_length(b);
     if (NOS_UNLIKELY(nosi_string_byte_length(a) + n > CONCAT_MAX)) {
         Value ab[2] = {a, b};
-        if (n > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, ab, &out))
+        ROOT_ARRAY(&p->heap, ab, 2);
+        bool done = n <= CONCAT_MAX && nosi_string_append_in_place(&p->heap, ab, 2, &out);
+        UNROOT(&p->heap);
+        if (!done)
             return concat_long(p, ab[0], ab[1]);
     } else if (!nosi_string_concat(&p->heap, a, b, &out)) {
         return nosi_out_of_memory(p);
@@ -238,15 +241,28 @@ Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
     // They are registers of the running frame: replacing an error pair by its message there changes
     // nothing the program looks at again (the operands are temporaries).
     Value *parts = (Value *)(uintptr_t)strings;
+    size_t first = 0, all = 0;
     for (uint32_t i = 0; i < n; i++) {
-        parts[i] = as_text(parts[i]);
-        if (!value_is_string(parts[i]))
-            return nosi_type_error(p, "String", parts[i]);
+        if (NOS_UNLIKELY(!value_is_string(parts[i]))) {
+            parts[i] = as_text(parts[i]);
+            if (!value_is_string(parts[i]))
+                return nosi_type_error(p, "String", parts[i]);
+        }
+        all += nosi_string_byte_length(parts[i]);
+        if (i == 0)
+            first = all;
     }
-    size_t first = n ? nosi_string_byte_length(parts[0]) : 0;
-    if (!nosi_string_concat_n(&p->heap, parts, n, &out))
+    if (NOS_UNLIKELY(first > CONCAT_MAX)) {
+        // A text that grows: in place, or in steps, as ++ would do it with the other parts as one.
+        size_t added = all - first;
+        if (added > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, parts, n, &out)) {
+            if (n > 2 && !nosi_string_concat_n(&p->heap, parts + 1, n - 1, &parts[1]))
+                return nosi_out_of_memory(p);
+            return n > 1 ? nosi_rt_concat(p, parts[0], parts[1]) : parts[0];
+        }
+    } else if (!nosi_string_concat_n(&p->heap, parts, n, &out)) {
         return nosi_out_of_memory(p);
-    size_t all = nosi_string_byte_length(out);
+    }
     charge_copy(p, all - first, all);
     return out;
 }
