@@ -343,7 +343,8 @@ class Gen:
                          lambda: f".foldl(mark(5), (s, q) => s - q)", lambda: f".any({p()})", lambda: f".all({p()})",
                          lambda: f".find({p()})", lambda: f".count({p()})", lambda: ".sum()", lambda: ".length()",
                          lambda: ".each(q => { mark(q)\n () })", lambda: ""])()
-        source = r.choice([self.literal("List[Int]"), f"[{r.randrange(5)}..{r.randrange(12)}]", f"range({r.randrange(4)}, mark(8))"])
+        source = r.choice([self.literal("List[Int]"), f"[{r.randrange(5)}..{r.randrange(12)}]", f"range({r.randrange(4)}, mark(8))",
+                           f"\"{r.choice(['', 'a', 'aé€😀', '0€']) * r.choice([1, 3, 40, 64, 70])}\".chars().map(c => c.toInt() - 60)"])
         fused, staged = source, f"stage({source})"
         for _ in range(r.randrange(1, 5)):
             s = r.choice([lambda: f".map({f()})", lambda: f".map({f()})", lambda: f".filter({p()})", lambda: f".takeWhile({p()})",

@@ -221,6 +221,12 @@ static bool list_is_total(Search *s, Expr *const *at, uint32_t n)
 
 static bool function_is_total(Search *s, const Function *fn);
 
+/* The natives of one Char only look at it. */
+static bool chars_are_total(const Target *t)
+{
+    return t->n_args == 1 && nosi_cg_is(t->args[0]->type, TC_CHAR);
+}
+
 static bool call_is_total(Search *s, Expr *e)
 {
     static const char *const natives[] = {"abs",        "sqrt",       "min",         "max",
@@ -235,6 +241,8 @@ static bool call_is_total(Search *s, Expr *e)
         return t->func->n_params == t->n_args && function_is_total(s, t->func);
     if (t->kind != TARGET_BUILTIN || t->builtin->n_params != t->n_args)
         return false;
+    if (strncmp(t->builtin->name, "Char.", 5) == 0)
+        return chars_are_total(t);
     for (uint32_t i = 0; i < t->n_args; i++)
         if (!is_number(t->args[i]) || !same_type(t->args[i], t->args[0]))
             return false;
