@@ -448,4 +448,5 @@ void nosi_jit_end(void)
         free_request(q);
     }
     first = NULL;
+    nosi_mirctx_end();
 }

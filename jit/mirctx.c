@@ -15,9 +15,25 @@
 
 typedef CodePage Mapping;
 
+/* What a context allocates first. To fill MIR's tables takes a third of the time of a small
+ * compilation, so they are filled once: later contexts begin with a copy, at the same addresses,
+ * since the tables point to each other. */
+typedef struct Image {
+    MIR_context_t mir; // lives in `data`
+    size_t used;
+    char *fresh;    // owned; the first `n_fresh` bytes of `data` as they were before a compilation
+    size_t n_fresh; // 0: there is no such copy
+    Mapping page;   // owned
+    _Alignas(16) char data[];
+} Image;
+
+enum { IMAGE_BYTES = 1 << 20 }; // twice what MIR's tables need: small functions fit in as well
+
+static Image *spare; // owned; the image of nobody, or NULL
+
 struct MirCtx {
-    MIR_context_t mir; // lives in `arena`
-    Arena arena;
+    Image *image;      // owned
+    Arena arena;       // what does not fit into the image
     VEC(Mapping) maps; // code pages
     jmp_buf on_error;  // valid while `current` is this context
     bool failed;
@@ -40,7 +56,15 @@ int nosi_mir_mprotect(void *addr, size_t bytes, int prot);
 
 void *nosi_mir_malloc(size_t bytes)
 {
-    size_t *p = nosi_arena_alloc_raw(&current->arena, SIZE_HEADER + bytes);
+    Image *image = current->image;
+    size_t need = (SIZE_HEADER + bytes + SIZE_HEADER - 1) & ~(size_t)(SIZE_HEADER - 1);
+    size_t *p;
+    if (NOS_LIKELY(need <= IMAGE_BYTES - image->used)) {
+        p = (size_t *)(void *)(image->data + image->used);
+        image->used += need;
+    } else {
+        p = nosi_arena_alloc_raw(&current->arena, need);
+    }
     *p = bytes;
     return (char *)p + SIZE_HEADER;
 }
@@ -62,7 +86,7 @@ void *nosi_mir_realloc(void *p, size_t bytes)
 
 void nosi_mir_free(void *p)
 {
-    (void)p; // the arena goes as a whole
+    (void)p; // image and arena go as a whole
 }
 
 void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
@@ -111,18 +135,68 @@ NOS_NORETURN static void NOS_PRINTF(2, 3)
     longjmp(current->on_error, 1);
 }
 
+/* MIR_init has put some bytes of code, which we do not use, on a page. No code is to follow there:
+ * the page stays with the image. */
+static bool close_page(const Image *image, const Mapping *page)
+{
+    uint8_t nothing[16] = {0}, *end = (uint8_t *)page->addr + page->bytes;
+    const uint8_t *used = _MIR_publish_code(image->mir, nothing, sizeof nothing);
+    if (used < (uint8_t *)page->addr || used + sizeof nothing >= end)
+        return false;
+    size_t room = (size_t)(end - used) - sizeof nothing;
+    uint8_t *rest = nosi_calloc(1, room);
+    _MIR_publish_code(image->mir, rest, room);
+    nosi_free(rest);
+    return current->maps.n == 1;
+}
+
+/* With MIR's tables as they are before a compilation. The caller has made it `current`. */
+static void fill_image(MirCtx *m)
+{
+    Image *image = m->image = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
+    if (image) {
+        memcpy(image->data, image->fresh, image->used = image->n_fresh);
+        return;
+    }
+    image = m->image = nosi_alloc(sizeof *image + IMAGE_BYTES);
+    image->used = image->n_fresh = 0;
+    image->fresh = NULL;
+    image->page = (Mapping){0};
+    image->mir = MIR_init();
+    MIR_set_error_func(image->mir, on_mir_error);
+    MIR_gen_init(image->mir);
+    MIR_type_t d = MIR_T_D;
+    MIR_var_t x = {.type = MIR_T_D, .name = "x"};
+    _MIR_register_unspec_insn(image->mir, MIR_SQRT, "sqrtsd", 1, &d, 1, false, &x);
+    if (m->maps.n != 1 || !close_page(image, &m->maps.at[0]) || m->arena.blocks)
+        return; // not what the pinned MIR does: the image serves once
+    image->page = vec_pop(&m->maps);
+    image->fresh = nosi_alloc(image->used);
+    memcpy(image->fresh, image->data, image->n_fresh = image->used);
+}
+
+static void free_image(Image *image)
+{
+    if (!image)
+        return;
+    if (image->page.addr)
+        munmap(image->page.addr, image->page.bytes);
+    nosi_free(image->fresh);
+    nosi_free(image);
+}
+
+void nosi_mirctx_end(void)
+{
+    free_image(__atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE));
+}
+
 MirCtx *nosi_mirctx_open(unsigned opt_level)
 {
     NOS_ASSERT(!current && opt_level <= 2);
     MirCtx *m = nosi_calloc(1, sizeof *m);
     current = m;
-    m->mir = MIR_init();
-    MIR_set_error_func(m->mir, on_mir_error);
-    MIR_gen_init(m->mir);
-    MIR_gen_set_optimize_level(m->mir, opt_level);
-    MIR_type_t d = MIR_T_D;
-    MIR_var_t x = {.type = MIR_T_D, .name = "x"};
-    _MIR_register_unspec_insn(m->mir, MIR_SQRT, "sqrtsd", 1, &d, 1, false, &x);
+    fill_image(m);
+    MIR_gen_set_optimize_level(m->image->mir, opt_level);
     current = NULL;
     return m;
 }
@@ -133,6 +207,10 @@ void nosi_mirctx_close(MirCtx *m)
         munmap(map->addr, map->bytes);
     vec_free(&m->maps);
     nosi_arena_free(&m->arena);
+    Image *image = m->image;
+    if (image->n_fresh)
+        image = __atomic_exchange_n(&spare, image, __ATOMIC_ACQ_REL);
+    free_image(image); // one spare is enough
     nosi_free(m);
 }
 
@@ -189,7 +267,7 @@ void *nosi_mirctx_compile(MirCtx *m, MirBuild build, void *arg)
     void *volatile code = NULL;
     current = m;
     if (setjmp(m->on_error) == 0)
-        code = build(m->mir, arg);
+        code = build(m->image->mir, arg);
     else
         m->failed = true;
     current = NULL;

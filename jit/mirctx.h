@@ -1,9 +1,10 @@
 /* mirctx.h -- one MIR context: the only door to mir.h.
  *
  * A context is made for one compilation and thrown away. Everything MIR allocates while a context
- * is entered comes from the context's arena (the `mir` target is compiled with malloc, mmap ...
+ * is entered comes from the context's memory (the `mir` target is compiled with malloc, mmap ...
  * renamed to the nosi_mir_* functions of mirctx.c), because MIR_finish is not safe after an error:
- * closing frees the arena and unmaps the code instead, whatever happened before.
+ * closing frees the memory and unmaps the code instead, whatever happened before. A context begins
+ * with MIR's tables as an earlier one had filled them, if there was one.
  *
  * Not every mistake is reported: a RET with the wrong number of results makes the pinned MIR
  * dereference NULL while it words the message. What is given to MIR must be right; its errors are a
@@ -41,6 +42,7 @@ enum { MIR_SQRT = 1 };
 /* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
 typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);
 
+void nosi_mirctx_end(void); // frees what is kept for later contexts
 MirCtx *nosi_mirctx_open(
     unsigned opt_level); // gives a context; level 0, 1 or 2, fixed for its life (mir.md 3)
 void nosi_mirctx_close(MirCtx *m); // takes m; its machine code dies with it
