@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "jit/ahead.h"
 #include "jit/code.h"
 #include "jit/dump.h"
 #include "jit/enter.h"
@@ -23,6 +24,7 @@ typedef struct Request {
     uint32_t osr_pc;
     uint32_t *classes; // owned
     FuncCell **cells;  // owned
+    bool is_ahead;     // made by look_ahead
 } Request;
 
 NosiJit nosi_jit = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -30,6 +32,7 @@ NosiJit nosi_jit = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static pthread_t thread;
 static Request *first, **last = &first; // the queue; under the lock
+static VEC(Request *) ahead;            // what nobody has asked for yet; under the lock
 static unsigned n_users;                // VMs
 
 static Record *record_of(const Func *f) // under the lock
@@ -227,7 +230,7 @@ static JitCode *make_code(IrRequest *request, JitFunc *link, const char **why, S
     return code;
 }
 
-static void compile(const Request *q)
+static bool compile(const Request *q) // false: there is no new code
 {
     IrRequest request = {.f = q->f, .osr_pc = q->osr_pc};
     const char *why = NULL;
@@ -256,7 +259,8 @@ static void compile(const Request *q)
     if (text)
         nosi_dump_print(text);
     pthread_mutex_lock(&nosi_jit.lock);
-    if (code && !is_current(code)) { // redefined meanwhile
+    bool ok = code && is_current(code);
+    if (code && !ok) { // redefined meanwhile
         nosi_jit_code_free(code);
         forget_requests(r);
     } else if (!code) {
@@ -280,6 +284,7 @@ static void compile(const Request *q)
     }
     free_retired(false);
     pthread_mutex_unlock(&nosi_jit.lock);
+    return ok;
 }
 
 static void free_request(Request *q)
@@ -287,28 +292,6 @@ static void free_request(Request *q)
     nosi_free(q->classes);
     nosi_free(q->cells);
     nosi_free(q);
-}
-
-static void *thread_main(void *arg)
-{
-    (void)arg;
-    pthread_mutex_lock(&nosi_jit.lock);
-    while (!nosi_jit.stop) {
-        Request *q = first;
-        if (!q) {
-            pthread_cond_wait(&work, &nosi_jit.lock);
-            continue;
-        }
-        first = q->next;
-        if (!first)
-            last = &first;
-        pthread_mutex_unlock(&nosi_jit.lock);
-        compile(q);
-        free_request(q);
-        pthread_mutex_lock(&nosi_jit.lock);
-    }
-    pthread_mutex_unlock(&nosi_jit.lock);
-    return NULL;
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -341,6 +324,74 @@ static bool wanted(Record *r, uint32_t osr_pc) // under the lock
             return false;
     vec_push(&r->loops_asked, osr_pc);
     return true;
+}
+
+/* A loop of q->f is hot and has its code. Those behind it are compiled while nothing else is
+ * to be done: a process that comes to one need not wait for it to get hot and to be compiled. */
+static void look_ahead(const Request *q)
+{
+    enum { MAX_AHEAD = 3 };
+    uint32_t loops[MAX_AHEAD], n_regs = q->f->n_regs;
+    bool *known = nosi_calloc(n_regs + 1u, sizeof *known);
+    uint32_t n = nosi_loops_ahead(q->f, q->osr_pc, loops, MAX_AHEAD, known);
+    for (uint32_t k = 0; k < n; k++) {
+        Request *next = nosi_calloc(1, sizeof *next);
+        next->f = q->f;
+        next->osr_pc = loops[k];
+        next->is_ahead = true;
+        next->classes = nosi_calloc(n_regs + 1u, sizeof *next->classes);
+        next->cells = nosi_calloc(n_regs + 1u, sizeof(FuncCell *));
+        for (uint32_t r = 0; r < n_regs; r++)
+            if (known[r]) {
+                next->classes[r] = q->classes[r];
+                next->cells[r] = q->cells[r];
+            }
+        pthread_mutex_lock(&nosi_jit.lock);
+        vec_push(&ahead, next);
+        pthread_mutex_unlock(&nosi_jit.lock);
+    }
+    nosi_free(known);
+}
+
+/* Gives what is to be compiled next, or NULL. Under the lock. */
+static Request *next_request(void)
+{
+    Request *q = first;
+    if (q) {
+        first = q->next;
+        if (!first)
+            last = &first;
+        return q;
+    }
+    while (ahead.n) {
+        q = ahead.at[0];
+        memmove(ahead.at, ahead.at + 1, --ahead.n * sizeof(Request *));
+        Record *r = record_of(q->f);
+        if (!r->call_asked && !r->refused && !r->cautious && wanted(r, q->osr_pc))
+            return q;
+        free_request(q);
+    }
+    return NULL;
+}
+
+static void *thread_main(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&nosi_jit.lock);
+    while (!nosi_jit.stop) {
+        Request *q = next_request();
+        if (!q) {
+            pthread_cond_wait(&work, &nosi_jit.lock);
+            continue;
+        }
+        pthread_mutex_unlock(&nosi_jit.lock);
+        if (compile(q) && q->osr_pc != IR_CALL_PC && !q->is_ahead)
+            look_ahead(q);
+        free_request(q);
+        pthread_mutex_lock(&nosi_jit.lock);
+    }
+    pthread_mutex_unlock(&nosi_jit.lock);
+    return NULL;
 }
 
 /* Does the function's code for calls serve a hot loop as well? A loop that goes round a few times a
@@ -448,5 +499,8 @@ void nosi_jit_end(void)
         free_request(q);
     }
     first = NULL;
+    while (ahead.n)
+        free_request(vec_pop(&ahead));
+    vec_free(&ahead);
     nosi_mirctx_end();
 }

@@ -648,6 +648,37 @@ def test_jit_code_whose_guards_fail_is_made_anew(bench):
         raise Failure(f"given up: {codes}")
 
 
+LOOPS_TO_COME = """known(a: Int64Array, n: Int) -> Int = {
+    for r = 0 to 10 {
+        for i = 0 to n { a[i % 10] = i }
+    }
+    var sum = 0
+    for i = 0 to 10 { sum = sum + a[i] }
+    sum
+}
+
+late(a: Int64Array, n: Int) -> Int = {
+    for i = 0 to n { a[i % 10] = i }
+    b = newInt64Array(10)
+    for i = 0 to 10 { b[i] = a[i] }
+    b[9]
+}
+
+main() = println(known(newInt64Array(10), 20000000) + late(newInt64Array(10), 100000000))
+"""
+
+
+def test_jit_loops_to_come(bench):
+    """While a hot loop runs, those behind it get code, if what they use is known already."""
+    (bench.dir / "jit_ahead.nos").write_text(LOOPS_TO_COME)
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    _, out, err = bench.run("--jit=on", "--jit-stats=json", "jit_ahead.nos")
+    expect("result", out, f"{sum(range(19999990, 20000000)) + 99999999}\n")
+    lines = {name: sorted(c["line"] for c in json.loads(err)["code"] if c["function"] == name) for name in ("known", "late")}
+    expect("loops", lines, {"known": [3, 6], "late": [11]})
+
+
 def test_jit_perf_map(bench):
     (bench.dir / "jit_map.nos").write_text("named(n: Int) = n + 1\nmain() = named(named(1))\n")
     if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
