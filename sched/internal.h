@@ -91,6 +91,7 @@ struct Sched {
     /* stash_lock */
     Spin stash_lock;
     Proc *stash;               // batches of spare processes, see spawn.c; owned
+    Proc *outside;             // of a batch that was taken for threads that are no workers
     _Atomic(uint32_t) n_stash; // written under the lock, read by anybody as a hint
     NameTable *names;          // owned; fixed
     /* inspect_mutex */

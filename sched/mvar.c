@@ -526,6 +526,13 @@ TopVar *nosi_topvar_new(Name name, FuncCell *init)
     return t;
 }
 
+void nosi_topvar_free(TopVar *t)
+{
+    nosi_fragment_free(t->fragment);
+    nosi_free(t->waiters);
+    nosi_free(t);
+}
+
 TopGetResult nosi_topvar_get(Proc *p, TopVar *t, Value *out)
 {
     for (;;) {

@@ -73,7 +73,8 @@ struct TopVar {
 
 typedef enum { TOPGET_DONE, TOPGET_EVALUATE, TOPGET_PARKED, TOPGET_THROWN } TopGetResult;
 
-TopVar *nosi_topvar_new(Name name, FuncCell *init); // gives; lives for ever
+TopVar *nosi_topvar_new(Name name, FuncCell *init); // gives
+void nosi_topvar_free(TopVar *t);                   // takes; no code mentions it
 /* EVALUATE: the caller calls t->init and then nosi_topvar_done, or nosi_topvar_reset when that
  * raised. */
 TopGetResult nosi_topvar_get(Proc *p, TopVar *t, Value *out); // may collect

@@ -90,6 +90,22 @@ static Proc *take_spare(Sched *s, Worker *w)
     return p;
 }
 
+/* The same for a thread that is no worker: it only spawns. */
+static Proc *take_spare_outside(Sched *s)
+{
+    spin_lock(&s->stash_lock);
+    if (!s->outside && s->stash) {
+        s->outside = s->stash;
+        s->stash = batch_next(s->stash);
+        atomic_fetch_sub_explicit(&s->n_stash, 1, memory_order_relaxed);
+    }
+    Proc *p = s->outside;
+    if (p)
+        s->outside = p->pid_next;
+    spin_unlock(&s->stash_lock);
+    return p;
+}
+
 static bool keep_spare(Sched *s, Worker *w, Proc *p)
 {
     if (w->n_spare == 2 * BATCH)
@@ -126,10 +142,11 @@ void nosi_spares_free(Proc *p)
 void nosi_stash_free(Sched *s)
 {
     spin_lock(&s->stash_lock);
-    Proc *batches = s->stash;
-    s->stash = NULL;
+    Proc *batches = s->stash, *outside = s->outside;
+    s->stash = s->outside = NULL;
     atomic_store_explicit(&s->n_stash, 0, memory_order_relaxed);
     spin_unlock(&s->stash_lock);
+    nosi_spares_free(outside);
     for (Proc *next; batches; batches = next) {
         next = batch_next(batches);
         nosi_spares_free(batches);
@@ -151,7 +168,7 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     Value *stack;
     size_t words = FIRST_STACK;
 
-    if (w && w->sched == s && (p = take_spare(s, w))) {
+    if ((p = w && w->sched == s ? take_spare(s, w) : take_spare_outside(s))) {
         stack = p->stack;
         words = (size_t)(p->stack_end - stack);
         memset(stack, 0, words * sizeof *stack);

@@ -20,6 +20,7 @@
 #include "vm/bytecode/builtin.h"
 #include "vm/data/show.h"
 #include "vm/front/parser.h"
+#include "vm/pieces.h"
 #include "vm/run.h"
 #include "vm/vm.h"
 
@@ -33,7 +34,7 @@ typedef struct Clause { // or an impl
         *pattern; // the parameters with every variable written as _, and the guard; the impl's type
     char *types;  // of the parameters, "" when none is written
     char *text;
-    Item *item;  // the clause or impl as it was last added to the program
+    Item *item;  // an impl as it is in the program; of a clause only as long as it is new
     bool is_new; // it will be, with the unit being put together
 } Clause;
 
@@ -43,6 +44,12 @@ typedef struct Undo { // one change of Repl.clauses
     Clause old; // unless `added`; takes the texts that are not shared with the new one
 } Undo;
 
+typedef struct Hidden { // a definition without a name that the user knows; forgotten after the
+                        // input
+    Name name;
+    bool is_used; // code mentions it
+} Hidden;
+
 typedef struct Repl {
     Vm *vm;
     FILE *in;
@@ -50,8 +57,9 @@ typedef struct Repl {
     bool loading; // a file: bindings stay lazy, nothing is confirmed
     bool done;
     int status;
-    uint32_t n_inputs, n_values;
-    char *loaded; // file of the last :load; owned
+    uint32_t n_inputs;
+    VEC(Hidden) hidden; // what the current input made
+    char *loaded;       // file of the last :load; owned
     VEC(Clause) clauses;
     VEC(Undo) undo;    // changes of the unit being put together
     VEC(Impl *) taken; // impls taken out of the program for it
@@ -188,6 +196,8 @@ static void settle(Repl *r, bool ok)
         Undo u = vec_pop(&r->undo);
         Clause *c = &r->clauses.at[u.index];
         c->is_new = false;
+        if (c->arity != IMPL_ARITY)
+            c->item = NULL;
         if (ok && !u.added) {
             free_clause(&u.old, c);
         } else if (!ok && !u.added) {
@@ -231,10 +241,22 @@ static SourceUnit *parse(Repl *r, const char *text, size_t n, bool *incomplete)
     return nosi_parse_repl(&r->vm->arena, &r->vm->sources, file, &r->vm->diags, incomplete);
 }
 
-static Name hidden_name(Repl *r, const char *what)
+static Name hidden_name(Repl *r, const char *what, bool is_used)
 {
-    return nosi_intern_cstr(
-        nosi_arena_printf(&r->vm->arena, "__%s_%u_%u", what, r->n_inputs, r->n_values++));
+    Name name = nosi_intern_cstr(nosi_arena_printf(&r->vm->arena, "__%s_%u", what, r->hidden.n));
+    vec_push(&r->hidden, ((Hidden){name, is_used}));
+    return name;
+}
+
+static void forget_hidden(Repl *r)
+{
+    Program *p = r->vm->program;
+    VEC_EACH (Hidden, h, &r->hidden) {
+        TopVar *t = nosi_program_forget(p, p->root, h->name);
+        if (t && !h->is_used)
+            nosi_topvar_free(t);
+    }
+    r->hidden.n = 0;
 }
 
 /* `name = value` as a top-level binding. */
@@ -286,7 +308,7 @@ typedef struct Pending { // a unit being put together
 /* Adds `name = value`, and a getter that forces it; returns the getter's name. */
 static Name add_value(Repl *r, Pending *u, Name name, TypeExpr *annotation, Expr *value, Span span)
 {
-    Name getter = hidden_name(r, "get");
+    Name getter = hidden_name(r, "get", true);
     vec_push(&u->items, make_binding(r, name, annotation, value, span));
     vec_push(&u->items, make_getter(r, getter, make_name(r, name, span), span));
     return getter;
@@ -567,15 +589,10 @@ static void hide_wrappers(Repl *r, Name hidden, FuncCell *getter)
         getter->current->hide_in_trace = true;
 }
 
-/* Forces a binding. False: it failed, which is reported. The caller frees *o. */
-static bool force(Repl *r, Name binding, Name getter, Outcome *o)
+/* Runs a function as a process. False: it failed, which is reported. The caller frees *o. */
+static bool run_cell(Repl *r, FuncCell *cell, Outcome *o)
 {
-    const Symbol *s = root_symbol(r, getter);
-    *o = (Outcome){0};
-    if (!s || !s->funcs.n || !s->funcs.at[0]->cell)
-        return false;
-    hide_wrappers(r, binding, s->funcs.at[0]->cell);
-    *o = nosi_sched_run(r->vm->sched, s->funcs.at[0]->cell);
+    *o = nosi_sched_run(r->vm->sched, cell);
     nosi_run_flush();
     if (o->kind == EXIT_VALUE)
         return true;
@@ -589,6 +606,17 @@ static bool force(Repl *r, Name binding, Name getter, Outcome *o)
               stderr);
     }
     return false;
+}
+
+/* Forces a binding. False: it failed, which is reported. The caller frees *o. */
+static bool force(Repl *r, Name binding, Name getter, Outcome *o)
+{
+    const Symbol *s = root_symbol(r, getter);
+    *o = (Outcome){0};
+    if (!s || !s->funcs.n || !s->funcs.at[0]->cell)
+        return false;
+    hide_wrappers(r, binding, s->funcs.at[0]->cell);
+    return run_cell(r, s->funcs.at[0]->cell, o);
 }
 
 /* Without the predicates of a scheme: they are for the checker's eyes. */
@@ -632,11 +660,32 @@ static bool run_value(Repl *r, Name binding, TypeExpr *annotation, Expr *value, 
     return ok;
 }
 
+/* Evaluates an expression and prints its value, which is not kept: its initialiser is run like any
+ * function. (It is a binding and not the body of a function because it is to be typed like one.) */
+static bool run_once(Repl *r, Expr *e)
+{
+    Pending u = {0};
+    Outcome o = {0};
+    Name hidden = hidden_name(r, "value", false);
+    vec_push(&u.items, make_binding(r, hidden, NULL, e, e->span));
+    bool ok = commit(r, &u, e->span.file);
+    if (ok) {
+        TopVar *t = root_symbol(r, hidden)->runtime;
+        t->init->name = "<input>";
+        ok = run_cell(r, t->init, &o);
+    }
+    if (ok)
+        print_value(r, NULL, &o);
+    nosi_outcome_free(&o);
+    vec_free(&u.items);
+    return ok;
+}
+
 static bool run_mvar_assignment(Repl *r, Expr *e)
 {
     Pending u = {0};
     Outcome o = {0};
-    Name getter = hidden_name(r, "set");
+    Name getter = hidden_name(r, "set", true);
     vec_push(&u.items, make_getter(r, getter, make_block(r, e, NULL), e->span));
     bool ok = commit(r, &u, e->span.file) && force(r, e->pat->name, getter, &o);
     nosi_outcome_free(&o);
@@ -648,7 +697,7 @@ static bool run_mvar_assignment(Repl *r, Expr *e)
 static bool run_binding(Repl *r, Pat *pat, TypeExpr *annotation, Expr *value, Span span)
 {
     Name name = pat->kind == PAT_VAR ? pat->name : NULL;
-    Name hidden = hidden_name(r, "value");
+    Name hidden = hidden_name(r, "value", true);
     if (name && value->kind == EXPR_LAMBDA) {
         bool ok = run_value(r, name, annotation, value, span, name, true);
         if (ok)
@@ -664,7 +713,7 @@ static bool run_binding(Repl *r, Pat *pat, TypeExpr *annotation, Expr *value, Sp
         Name x = names.names.at[i], from = hidden;
         if (!name) { // does the pattern match?
             Expr *e = make_match(r, span, hidden, x);
-            from = hidden_name(r, "value");
+            from = hidden_name(r, "value", true);
             ok = e && run_value(r, from, NULL, e, span, NULL, false);
         }
         ok = ok && run_value(r, x, NULL, make_name(r, from, span), span, x, true);
@@ -678,7 +727,7 @@ static bool run_binding(Repl *r, Pat *pat, TypeExpr *annotation, Expr *value, Sp
 static bool run_expression(Repl *r, Expr *e)
 {
     if (e->kind != EXPR_BIND)
-        return run_value(r, hidden_name(r, "value"), NULL, e, e->span, NULL, true);
+        return run_once(r, e);
     if (e->pat->kind == PAT_VAR && !e->is_var && is_mvar(r, e->pat->name))
         return run_mvar_assignment(r, e);
     return run_binding(r, e->pat, e->annotation, e->a, e->span);
@@ -819,7 +868,7 @@ static void type_command(Repl *r, const char *text)
         return;
     }
     Pending u = {0};
-    Name hidden = hidden_name(r, "value");
+    Name hidden = hidden_name(r, "type", false);
     vec_push(&u.items, make_binding(r, hidden, NULL, e, e->span));
     if (commit(r, &u, e->span.file)) {
         StrBuf out = {0};
@@ -986,7 +1035,6 @@ static void run_input(Repl *r, StrBuf *text)
     bool incomplete;
     SourceUnit *unit;
     r->n_inputs++;
-    r->n_values = 0;
     for (;;) {
         unit = parse(r, text->s, text->n, &incomplete);
         size_t before = text->n;
@@ -1000,6 +1048,12 @@ static void run_input(Repl *r, StrBuf *text)
     }
     if (!nosi_vm_report(r->vm))
         run_unit(r, unit);
+}
+
+static void end_input(Repl *r)
+{
+    forget_hidden(r);
+    nosi_pieces_end_input(r->vm, r->clauses.at, r->clauses.n * sizeof *r->clauses.at);
 }
 
 int nosi_repl(Vm *vm, const char *path, FILE *in, bool interactive)
@@ -1016,6 +1070,7 @@ int nosi_repl(Vm *vm, const char *path, FILE *in, bool interactive)
     }
     if (interactive)
         puts("nostos: :help for help, :quit to leave");
+    end_input(&r);
     StrBuf text = {0};
     while (!r.done) {
         text.n = 0;
@@ -1030,6 +1085,7 @@ int nosi_repl(Vm *vm, const char *path, FILE *in, bool interactive)
             command(&r, s);
         else if (*s)
             run_input(&r, &text);
+        end_input(&r);
         fflush(stdout);
     }
     nosi_strbuf_free(&text);
@@ -1040,6 +1096,7 @@ int nosi_repl(Vm *vm, const char *path, FILE *in, bool interactive)
     vec_free(&r.clauses);
     vec_free(&r.undo);
     vec_free(&r.taken);
+    vec_free(&r.hidden);
     nosi_free(r.loaded);
     return r.status;
 }

@@ -95,8 +95,9 @@ void nosi_run_end(Vm *vm)
 #if NOS_JIT
     nosi_jit_end();
 #endif
-    VEC_EACH (Symbol *, s, &vm->program->mvars)
-        nosi_mvar_free((*s)->runtime);
+    VEC_EACH (Mvar *, m, &vm->mvars)
+        nosi_mvar_free(*m);
+    vec_free(&vm->mvars);
 }
 
 void nosi_run_report_jit(const Vm *vm)
@@ -204,6 +205,8 @@ bool nosi_run_compile(Vm *vm)
 {
     CompileResult result;
     bool ok = nosi_compile_program(vm->program, &result);
+    for (uint32_t i = 0; i < result.n_mvars; i++)
+        vec_push(&vm->mvars, result.mvars[i].mvar);
     if (nosi_vm_report(vm) || !ok)
         return false;
     find_lib_funcs(vm);

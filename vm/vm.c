@@ -11,6 +11,7 @@
 #include "vm/compile/compile.h"
 #include "vm/embed.h"
 #include "vm/front/parser.h"
+#include "vm/pieces.h"
 #include "vm/project.h"
 #include "vm/run.h"
 #include "vm/util/alloc.h"
@@ -160,6 +161,7 @@ void nosi_vm_free(Vm *vm)
     vec_free(&vm->mvar_inits);
     nosi_compile_forget(vm->program);
     nosi_program_free(vm->program);
+    nosi_pieces_free(vm);
     nosi_sources_free(&vm->sources);
     nosi_arena_free(&vm->arena);
     nosi_free(vm->directory);

@@ -39,12 +39,19 @@ typedef struct MvarStart {
     FuncCell *init; // gives the initial value
 } MvarStart;
 
+typedef struct Piece { // see vm/pieces.h
+    Arena trees;
+    ProgramPart program;
+    uint32_t first_source, end_source;
+} Piece;
+
 typedef struct Vm {
     VmOptions options;
-    Arena arena; // syntax trees and diagnostics
+    Arena arena; // syntax trees and diagnostics of the current input
     SourceSet sources;
     Program *program;
     Sched *sched;
+    VEC(Mvar *) mvars;         // all that were ever defined; owned
     VEC(MvarStart) mvar_inits; // mvars compiled but not set yet
     FuncCell *entry;           // what nosi_vm_run calls: main
     char *directory; // of the program file or project: where `use a.b` looks for a/b.nos; owned,
@@ -52,6 +59,9 @@ typedef struct Vm {
     bool is_project;
     bool has_instances; // the library functions that serve user instances are required
     DiagList diags;     // of the current load
+    VEC(Piece) pieces;  // of the REPL: earlier inputs; the first one is all that was loaded before
+    uint32_t n_cut_sources;
+    size_t piece_bytes, collect_at;
 } Vm;
 
 Vm *nosi_vm_new(const VmOptions *options); // gives

@@ -467,7 +467,7 @@ def test_dump_shows_every_state(bench):
                     if not re.search(want, dump):
                         raise Failure(f"line {n}: {m[2]} of process {m[1]} is not in the dump:\n{dump}")
         for want in (r"^  workers: \d+ of \d+ started", r"^  processes: 11 \(11 spawned, 0 ended\), .*receive 3, sleep 3, mvar 3, io 1",
-                     r"messages 2, mvarLocks 1, mvarWaiters 2, timers 4, .*names 1; next timer in \d+ ms; pending I/O 1",
+                     r"messages 2, mvarLocks 1, mvarWaiters 2, timers 4, .*names 1, arenaBytes \d+; next timer in \d+ ms; pending I/O 1",
                      r"^  memory: \d+ KiB resident", r"<pid 2> .*, 2 queued messages,", r"<pid 9> .*, 1 link$"):
             if not re.search(want, dump, re.M):
                 raise Failure(f"{want} is not in the dump:\n{dump}")

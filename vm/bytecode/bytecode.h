@@ -125,7 +125,6 @@ struct Func {
     const uint8_t *reg_reps; // RegRep per register, or NULL
     const char *file;        // source path, borrowed for ever
     const char *signature;   // parameter types for traces and show: "Int,_"
-    const char *doc;         // or NULL
     /* profile: plain counters, written racily by any worker */
     uint32_t n_calls, n_loops;
     /* the JIT's, atomic; NULL: interpret */

@@ -20,7 +20,6 @@ static Compiler *compiler_of(Program *p)
     if (!c) {
         c = nosi_calloc(1, sizeof *c);
         c->p = p;
-        nosi_arena_init(&c->arena);
         nosi_hashmap_put(&compilers, p, c);
     }
     pthread_mutex_unlock(&compilers_lock);
@@ -35,15 +34,21 @@ void nosi_compile_forget(Program *p)
     pthread_mutex_unlock(&compilers_lock);
     if (!c)
         return;
-    HashMap *maps[] = {&c->static_fns,    &c->closures, &c->cell_jobs,  &c->defaults,
-                       &c->ctor_cells,    &c->strings,  &c->floats,     &c->closure_values,
-                       &c->native_values, &c->helpers,  &c->field_refs, &c->ctor_refs,
-                       &c->infos};
+    HashMap *maps[] = {&c->defaults,       &c->ctor_cells,    &c->strings, &c->floats,
+                       &c->closure_values, &c->native_values, &c->helpers, &c->field_refs,
+                       &c->ctor_refs,      &c->infos};
     for (size_t i = 0; i < NOS_COUNT(maps); i++)
         nosi_hashmap_free(maps[i]);
-    nosi_arena_free(&c->arena);
     vec_free(&c->queue);
     nosi_free(c);
+}
+
+void nosi_compile_drop(Program *p, const Reach *r)
+{
+    Compiler *c = compiler_of(p);
+    nosi_reach_drop_keys(r, &c->defaults);
+    nosi_reach_drop_keys(r, &c->ctor_cells);
+    nosi_reach_drop_keys(r, &c->infos);
 }
 
 /* ---- types ----------------------------------------------------------------------------------- */
@@ -217,6 +222,9 @@ bool nosi_compile_program(Program *p, CompileResult *out)
     for (; c->next_job < c->queue.n && !c->failed; c->next_job++)
         nosi_cg_run_job(c, c->queue.at[c->next_job]);
     c->queue.n = c->next_job = 0;
+    nosi_hashmap_free(&c->static_fns);
+    nosi_hashmap_free(&c->closures);
+    nosi_hashmap_free(&c->cell_jobs);
     nosi_arena_free(&c->scratch);
     out->main = find_main(p);
     return !c->failed;

@@ -26,6 +26,8 @@ typedef struct CompileResult {
 /* False: a limit of the bytecode was exceeded (a function too large); reported to p->diags, nothing
  * may be run. */
 bool nosi_compile_program(Program *p, CompileResult *out);
+/* Forgets what belongs to dead pieces of the program. */
+void nosi_compile_drop(Program *p, const Reach *r);
 /* Forgets what the compiler remembers about p. Compiled functions stay. */
 void nosi_compile_forget(Program *p);
 

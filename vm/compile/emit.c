@@ -516,6 +516,7 @@ static const LineEntry *line_table(const Fn *f, const uint32_t *pc, uint32_t *n)
         if (!lines.n || vec_last(&lines).line != f->code.at[k].line)
             vec_push(&lines, ((LineEntry){pc[k], f->code.at[k].line}));
     *n = lines.n;
+    vec_fit(&lines);
     return lines.at;
 }
 
@@ -528,6 +529,7 @@ static const Handler *handler_table(const Fn *f, const uint32_t *pc, uint32_t *n
             vec_push(&out, ((Handler){start, end, pc[f->label_at.at[h->handler]], h->reg}));
     }
     *n = out.n;
+    vec_fit(&out);
     return out.at;
 }
 
@@ -561,6 +563,8 @@ Func *nosi_cg_finish(Fn *f)
     out->n_code = pc[f->code.n];
     out->lines = line_table(f, pc, &out->n_lines);
     out->handlers = handler_table(f, pc, &out->n_handlers);
+    vec_fit(&f->consts);
+    vec_fit(&f->refs);
     out->n_consts = f->consts.n;
     out->consts = f->consts.at;
     out->n_refs = f->refs.n;

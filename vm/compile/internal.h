@@ -163,24 +163,24 @@ struct Job {
 
 struct Compiler {
     Program *p;
-    Arena scratch; // life of one nosi_compile_program
+    bool failed;
+    /* life of one nosi_compile_program, which ends with everything compiled */
+    Arena scratch;
     VEC(Job *) queue;
     uint32_t next_job;
-    bool failed;
+    HashMap static_fns; // Local * -> FuncCell *: local functions without captures
+    HashMap closures;   // FnScope * -> Job *
+    HashMap cell_jobs;  // FuncCell * -> Job *: lambdas and local functions
     /* for ever (per program) */
-    HashMap static_fns;            // Local * -> FuncCell *: local functions without captures
-    HashMap closures;              // FnScope * -> Job *
-    HashMap cell_jobs;             // FuncCell * -> Job *: lambdas and local functions
     HashMap defaults;              // FnParam * -> FuncCell *
     HashMap ctor_cells;            // Ctor * -> FuncCell *
-    HashMap strings;               // Name -> Value *
-    HashMap floats;                // bits -> Value *
-    HashMap closure_values;        // FuncCell * -> Value *: literal closures
-    HashMap native_values;         // Builtin * -> Value *
+    HashMap strings;               // Name -> Value, see literals.c
+    HashMap floats;                // bits -> Value
+    HashMap closure_values;        // FuncCell * -> Value: literal closures
+    HashMap native_values;         // Builtin * -> Value
     HashMap field_refs, ctor_refs; // Name -> chain of FieldRefs / CtorRefs
     HashMap helpers;               // Name -> FuncCell *
     HashMap infos;                 // TypeDef * -> TypeInfo *
-    Arena arena;
 };
 
 /* ---- emit.c ---------------------------------------------------------------------------------- */

@@ -24,28 +24,33 @@ Value nosi_cg_int_value(int64_t i)
     return nosi_literal_copy(value_object(&o));
 }
 
-static Value keep(Compiler *c, HashMap *map, const void *key, Value v)
+/* Literals that were made already. They are pointers, never NULL: the map holds their words. */
+static bool known(const HashMap *map, const void *key, Value *out)
 {
-    Value *slot = ARENA_NEW(&c->arena, Value);
-    *slot = v;
-    nosi_hashmap_put(map, key, slot);
+    out->bits = (uintptr_t)nosi_hashmap_get(map, key);
+    return out->bits != 0;
+}
+
+static Value keep(HashMap *map, const void *key, Value v)
+{
+    nosi_hashmap_put(map, key, (void *)(uintptr_t)v.bits);
     return v;
 }
 
 Value nosi_cg_string(Compiler *c, const char *s, size_t n)
 {
     Name key = nosi_intern(s, n);
-    Value *known = memchr(s, 0, n) ? NULL : nosi_hashmap_get(&c->strings, key);
-    if (known)
-        return *known;
+    Value v;
+    if (!memchr(s, 0, n) && known(&c->strings, key, &v))
+        return v;
     Heap h;
-    Value v = VALUE_UNIT;
+    v = VALUE_UNIT;
     nosi_heap_init(&h, no_roots, NULL);
     if (!nosi_string_new(&h, s, n, &v))
         nosi_fatal("out of memory for a string constant");
     v = nosi_literal_copy(v);
     nosi_heap_free(&h);
-    return memchr(s, 0, n) ? v : keep(c, &c->strings, key, v);
+    return memchr(s, 0, n) ? v : keep(&c->strings, key, v);
 }
 
 static Value float_value(Compiler *c, double d)
@@ -55,32 +60,32 @@ static Value float_value(Compiler *c, double d)
     } o = {OBJ_HEADER(OBJ_FLOAT, 0, 1), 0};
     memcpy(&o.word, &d, 8);
     const void *key = (const void *)(uintptr_t)(o.word + 1 ? o.word + 1 : 1);
-    Value *known = nosi_hashmap_get(&c->floats, key);
-    if (known && value_float(*known) == d && !d == !value_float(*known))
-        return *known;
-    return keep(c, &c->floats, key, nosi_literal_copy(value_object(&o)));
+    Value v;
+    if (known(&c->floats, key, &v) && value_float(v) == d && !d == !value_float(v))
+        return v;
+    return keep(&c->floats, key, nosi_literal_copy(value_object(&o)));
 }
 
 Value nosi_cg_closure_value(Compiler *c, FuncCell *cell)
 {
-    Value *known = nosi_hashmap_get(&c->closure_values, cell);
-    if (known)
-        return *known;
+    Value v;
+    if (known(&c->closure_values, cell, &v))
+        return v;
     struct {
         uint64_t header, word;
     } o = {OBJ_HEADER(OBJ_CLOSURE, 0, 1), (uint64_t)(uintptr_t)cell};
-    return keep(c, &c->closure_values, cell, nosi_literal_copy(value_object(&o)));
+    return keep(&c->closure_values, cell, nosi_literal_copy(value_object(&o)));
 }
 
 Value nosi_cg_native_value(Compiler *c, const Builtin *b)
 {
-    Value *known = nosi_hashmap_get(&c->native_values, b);
-    if (known)
-        return *known;
+    Value v;
+    if (known(&c->native_values, b, &v))
+        return v;
     struct {
         uint64_t header, word;
     } o = {OBJ_HEADER(OBJ_NATIVE, 0, 1), (uint64_t)(uintptr_t)b};
-    return keep(c, &c->native_values, b, nosi_literal_copy(value_object(&o)));
+    return keep(&c->native_values, b, nosi_literal_copy(value_object(&o)));
 }
 
 /* A number read from decimal text. */
@@ -192,9 +197,9 @@ static bool folded(Fn *f, Expr *e, Value *out)
     if (e->target || e->op > BIN_DIV || f->fold_depth >= MAX_FOLD)
         return false;
     f->fold_depth++;
-    bool known = nosi_cg_literal_scalar(f, e->b, &b) && nosi_cg_literal_scalar(f, e->a, &a);
+    bool constant = nosi_cg_literal_scalar(f, e->b, &b) && nosi_cg_literal_scalar(f, e->a, &a);
     f->fold_depth--;
-    if (!known)
+    if (!constant)
         return false;
     if (value_is_int(a) && value_is_int(b) && e->op != BIN_DIV) {
         uint64_t x = (uint64_t)value_int(a), y = (uint64_t)value_int(b);

@@ -12,7 +12,7 @@
 
 Job *nosi_cg_job(Compiler *c, JobKind kind, FuncCell *cell, FnScope *scope)
 {
-    Job *j = ARENA_NEW(&c->arena, Job);
+    Job *j = ARENA_NEW(&c->scratch, Job);
     *j = (Job){.kind = kind, .cell = cell, .scope = scope};
     vec_push(&c->queue, j);
     return j;
@@ -29,7 +29,7 @@ Job *nosi_cg_closure_job(Fn *f, JobKind kind, FnScope *scope, Name name, Local *
     nosi_hashmap_put(&c->closures, scope, j);
     nosi_hashmap_put(&c->cell_jobs, j->cell, j);
     j->self = self;
-    j->captures = ARENA_ARRAY(&c->arena, Local *, scope->captures.n + 1);
+    j->captures = ARENA_ARRAY(&c->scratch, Local *, scope->captures.n + 1);
     for (uint32_t i = 0; i < scope->captures.n; i++) {
         Local *l = scope->captures.at[i];
         if (l != self && !nosi_hashmap_get(&c->static_fns, l))
@@ -42,7 +42,7 @@ Job *nosi_cg_lambda_job(Fn *f, Expr *e, Local *self)
 {
     Job *j = nosi_cg_closure_job(f, JOB_LAMBDA, e->scope, nosi_intern_cstr("<lambda>"), self);
     if (!j->clauses) {
-        j->clauses = ARENA_NEW(&f->c->arena, FnClause *);
+        j->clauses = ARENA_NEW(&f->c->scratch, FnClause *);
         j->clauses[0] = e->fn;
         j->n_clauses = 1;
         j->n_params = j->n_required = e->fn->params.n;
@@ -92,7 +92,7 @@ static void load_captures(Fn *f, const Job *j)
 }
 
 typedef struct Meta {
-    const char *signature, *doc;
+    const char *signature;
     uint32_t n_required;
     FuncCell **variants;
     bool hide;
@@ -128,9 +128,8 @@ static void publish(Fn *f, Meta m)
     out->is_lambda = strcmp(f->cell->name, "<lambda>") == 0;
     out->hide_in_trace = m.hide;
     out->is_library = file && file->is_library;
-    out->file = file ? file->path : "";
+    out->file = nosi_source_path(c->p->sources, f->file);
     out->signature = m.signature ? m.signature : "";
-    out->doc = m.doc;
 #if NOS_DEBUG >= 1
     char buf[256];
     const char *bad = nosi_verify(out, buf, sizeof buf);
@@ -310,8 +309,7 @@ static void run_function(Compiler *c, const Job *j)
     uint32_t required = nosi_cg_n_required(fn);
     for (uint32_t k = required; k < fn->n_params; k++)
         nosi_cg_variant_cell(c, fn, k);
-    publish(&f,
-            (Meta){sig, fn->doc, required, required < fn->n_params ? fn->variants : NULL, false});
+    publish(&f, (Meta){sig, required, required < fn->n_params ? fn->variants : NULL, false});
 }
 
 /* ---- nested bodies --------------------------------------------------------------------------- */
@@ -356,8 +354,8 @@ static void run_nested(Compiler *c, Job *j)
             variants[k - required] = v->cell;
         }
     }
-    publish(&f, (Meta){signature_of(c, j->clauses, j->n_clauses, j->n_params), NULL, required,
-                       variants, false});
+    publish(&f, (Meta){signature_of(c, j->clauses, j->n_clauses, j->n_params), required, variants,
+                       false});
 }
 
 /* A local function called with its first n_params parameters: evaluates the other defaults in its
@@ -396,7 +394,7 @@ static void run_local_variant(Compiler *c, const Job *j)
             nosi_cg_move(&f, w + FRAME_HEADER + i, params + i);
         nosi_cg_abc(&f, OP_TCALL, 0, w, nosi_cg_ref(&f, full->cell));
     }
-    publish(&f, (Meta){blanks(j->n_params), NULL, j->n_params, NULL, true});
+    publish(&f, (Meta){blanks(j->n_params), j->n_params, NULL, true});
 }
 
 /* A body without clauses: spawn thunk, initialiser, default. Parameters are the first locals of its
@@ -414,7 +412,7 @@ static void run_expr(Compiler *c, const Job *j)
         nosi_cg_bind_local(&f, j->scope->locals.at[i], f.first_param + i);
     f.entry = nosi_cg_here(&f);
     nosi_cg_expr(&f, j->body, TO_TAIL);
-    publish(&f, (Meta){blanks(j->n_params), NULL, j->n_params, NULL, j->kind == JOB_DEFAULT});
+    publish(&f, (Meta){blanks(j->n_params), j->n_params, NULL, j->kind == JOB_DEFAULT});
 }
 
 /* ---- functions called with fewer arguments --------------------------------------------------- */
@@ -478,7 +476,7 @@ static void run_variant(Compiler *c, const Job *j)
     for (uint32_t i = 0; i < fn->n_params; i++)
         nosi_cg_move(&f, w + FRAME_HEADER + i, i);
     nosi_cg_abc(&f, OP_TCALL, 0, w, nosi_cg_ref(&f, nosi_cg_function_cell(c, fn)));
-    publish(&f, (Meta){blanks(j->n_params), NULL, j->n_params, NULL, true});
+    publish(&f, (Meta){blanks(j->n_params), j->n_params, NULL, true});
 }
 
 /* ---- generated functions --------------------------------------------------------------------- */
@@ -497,7 +495,7 @@ FuncCell *nosi_cg_ctor_cell(Compiler *c, Ctor *k)
     uint32_t r = nosi_cg_alloc(&f, 1);
     nosi_cg_abc(&f, OP_NEW, r, 0, nosi_cg_ref(&f, nosi_cg_shape(c, k)));
     nosi_cg_abc(&f, OP_RET, r, 0, 0);
-    publish(&f, (Meta){blanks(k->n_fields), NULL, k->n_fields, NULL, true});
+    publish(&f, (Meta){blanks(k->n_fields), k->n_fields, NULL, true});
     return cell;
 }
 
@@ -519,7 +517,7 @@ FuncCell *nosi_cg_spawn_call_cell(Compiler *c, uint32_t n)
     for (uint32_t i = 0; i <= n; i++)
         nosi_cg_abc(&f, OP_CAPTURE, w + FRAME_HEADER + i, i, 0);
     nosi_cg_abc(&f, OP_TCALLC, 0, w, n);
-    publish(&f, (Meta){"", NULL, 0, NULL, true});
+    publish(&f, (Meta){"", 0, NULL, true});
     return cell;
 }
 
@@ -527,7 +525,7 @@ void nosi_cg_publish_helper(Fn *f, const Function *like)
 {
     const char *sig = like ? signature_of(f->c, like->clauses.at, like->clauses.n, like->n_params)
                            : blanks(f->n_params);
-    publish(f, (Meta){sig, NULL, f->n_params, NULL, false});
+    publish(f, (Meta){sig, f->n_params, NULL, false});
 }
 
 FuncCell *nosi_cg_method_value_cell(Compiler *c, MethodSite *site)
@@ -539,7 +537,7 @@ FuncCell *nosi_cg_method_value_cell(Compiler *c, MethodSite *site)
     for (uint32_t i = 0; i < site->n_args; i++)
         nosi_cg_move(&f, w + FRAME_HEADER + i, i);
     nosi_cg_abc(&f, OP_TCALLM, 0, w, nosi_cg_ref(&f, site));
-    publish(&f, (Meta){blanks(site->n_args), NULL, site->n_args, NULL, true});
+    publish(&f, (Meta){blanks(site->n_args), site->n_args, NULL, true});
     return cell;
 }
 

@@ -6,6 +6,21 @@
 #include "vm/util/alloc.h"
 #include "vm/util/utf8.h"
 
+/* What the numbers of dropped files mean. */
+static uint32_t no_lines;
+static SourceFile dropped = {.path = "", .text = "", .line_start = &no_lines, .n_lines = 1};
+
+static void file_free(SourceFile *f)
+{
+    if (f == &dropped)
+        return;
+    if (!f->is_static)
+        nosi_free((char *)f->text);
+    nosi_free((char *)f->path);
+    nosi_free(f->line_start);
+    nosi_free(f);
+}
+
 void nosi_sources_init(SourceSet *s)
 {
     *s = (SourceSet){0};
@@ -13,14 +28,8 @@ void nosi_sources_init(SourceSet *s)
 
 void nosi_sources_free(SourceSet *s)
 {
-    for (uint32_t i = 0; i < s->n; i++) {
-        SourceFile *f = s->files[i];
-        if (!f->is_static)
-            nosi_free((char *)f->text);
-        nosi_free((char *)f->path);
-        nosi_free(f->line_start);
-        nosi_free(f);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        file_free(s->files[i]);
     nosi_free(s->files);
     *s = (SourceSet){0};
 }
@@ -62,6 +71,25 @@ uint32_t nosi_sources_add(SourceSet *s, const char *path, const char *text, size
     }
     s->files[s->n++] = f;
     return s->n;
+}
+
+const char *nosi_source_path(SourceSet *s, uint32_t file)
+{
+    if (!nosi_source(s, file))
+        return "";
+    s->files[file - 1]->is_compiled = true;
+    return s->files[file - 1]->path;
+}
+
+void nosi_source_drop(SourceSet *s, uint32_t file)
+{
+    SourceFile *f = s->files[file - 1];
+    if (f == &dropped)
+        return;
+    if (f->is_compiled)
+        f->path = NULL;
+    file_free(f);
+    s->files[file - 1] = &dropped;
 }
 
 const SourceFile *nosi_source(const SourceSet *s, uint32_t file)

@@ -19,8 +19,9 @@ typedef struct SourceFile {
     size_t n;
     uint32_t *line_start; // byte offset of every line; owned; n_lines entries
     uint32_t n_lines;
-    bool is_library; // part of the standard library
-    bool is_static;  // text is borrowed (embedded in the binary)
+    bool is_library;  // part of the standard library
+    bool is_static;   // text is borrowed (embedded in the binary)
+    bool is_compiled; // the path is borrowed for ever
 } SourceFile;
 
 typedef struct SourceSet {
@@ -35,6 +36,10 @@ void nosi_sources_free(SourceSet *s);
  * 1-based number. */
 uint32_t nosi_sources_add(SourceSet *s, const char *path, const char *text, size_t n,
                           bool is_static, bool is_library);
+/* The path of a file, for code compiled from it: borrows for ever. */
+const char *nosi_source_path(SourceSet *s, uint32_t file);
+/* Frees a file to whose positions nothing refers any more: its number means an empty one now. */
+void nosi_source_drop(SourceSet *s, uint32_t file);
 const SourceFile *nosi_source(const SourceSet *s, uint32_t file); // NULL for 0
 /* 1-based line and column (columns count characters, not bytes) of a byte offset. */
 void nosi_source_position(const SourceFile *f, uint32_t offset, uint32_t *line, uint32_t *column);

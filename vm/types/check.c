@@ -5,25 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* ---- memory
- * ----------------------------------------------------------------------------------------------------------
- */
-
-void nosi_rs_own(Program *p, void *vec)
-{
-    vec_push(&nosi_rs(p)->vectors, vec);
-}
-
-static void free_vectors(ResolveState *rs)
-{
-    VEC_EACH (void *, slot, &rs->vectors) {
-        void *at; // every vector starts with the pointer to its elements
-        memcpy(&at, *slot, sizeof at);
-        nosi_free(at);
-    }
-    vec_free(&rs->vectors);
-}
-
 /* ---- journal
  * -----------------------------------------------------------------------------------------------------------
  */
@@ -98,6 +79,12 @@ void nosi_program_free(Program *p)
         Namespace *ns = e->value;
         nosi_hashmap_free(&ns->symbols);
     }
+    HASHMAP_EACH(&rs->methods, e)
+    {
+        FnList *l = e->value;
+        vec_free(&l->at);
+        nosi_free(l);
+    }
     HashMap *maps[] = {&rs->builtins,      &rs->namespaces,     &rs->prelude_values,
                        &rs->prelude_types, &rs->prelude_traits, &rs->builtin_traits,
                        &rs->methods,       &rs->trait_methods,  &rs->library_ctors,
@@ -105,7 +92,6 @@ void nosi_program_free(Program *p)
                        &rs->r.seen,        &p->modules};
     for (size_t i = 0; i < NOS_COUNT(maps); i++)
         nosi_hashmap_free(maps[i]);
-    free_vectors(rs);
     vec_free(&rs->journal);
     vec_free(&rs->pending);
     vec_free(&rs->fresh);
@@ -114,7 +100,6 @@ void nosi_program_free(Program *p)
     vec_free(&rs->expr_inits);
     vec_free(&rs->r.env);
     vec_free(&rs->r.watches);
-    nosi_free(rs);
     vec_free(&p->module_list);
     vec_free(&p->types);
     vec_free(&p->traits);
@@ -125,7 +110,10 @@ void nosi_program_free(Program *p)
     vec_free(&p->scc_end);
     vec_free(&p->consts);
     vec_free(&p->exprs);
-    nosi_arena_free(&p->arena);
+    ProgramPart rest;
+    nosi_program_cut(p, &rest);
+    nosi_program_part_free(&rest);
+    nosi_free(rs);
     nosi_free(p);
 }
 

@@ -60,16 +60,16 @@ Module *nosi_rs_module(Program *p, Name path, Name name, Module *parent, bool is
     RS_OWN(p, &m->impls);
     RS_OWN(p, &m->imported);
     RS_OWN(p, &m->star_imports);
-    RS_OWN(p, &m->functions);
-    RS_OWN(p, &m->inits);
-    RS_OWN(p, &m->values.entries);
-    RS_OWN(p, &m->types.entries);
-    RS_OWN(p, &m->traits.entries);
-    RS_OWN(p, &m->modules.entries);
-    RS_OWN(p, &m->import_values.entries);
-    RS_OWN(p, &m->import_types.entries);
-    RS_OWN(p, &m->import_traits.entries);
-    RS_OWN(p, &m->import_modules.entries);
+    RS_OWN_INDEX(p, &m->functions);
+    RS_OWN_INDEX(p, &m->inits);
+    RS_OWN_MAP(p, &m->values);
+    RS_OWN_MAP(p, &m->types);
+    RS_OWN_MAP(p, &m->traits);
+    RS_OWN_MAP(p, &m->modules);
+    RS_OWN_MAP(p, &m->import_values);
+    RS_OWN_MAP(p, &m->import_types);
+    RS_OWN_MAP(p, &m->import_traits);
+    RS_OWN_MAP(p, &m->import_modules);
     nosi_rs_put(p, &p->modules, path, m);
     RS_PUSH(p, &p->module_list, m);
     for (const char *dot = strchr(path, '.'); dot; dot = strchr(dot + 1, '.'))
@@ -250,7 +250,6 @@ static Symbol *put_value(Collect *c, SymbolKind kind, Name name, Span span, bool
 {
     Symbol *s = nosi_rs_symbol(c->p, kind, c->m, name, span);
     s->is_pub = is_pub;
-    s->replaces = nosi_hashmap_get(&c->m->values, name);
     nosi_rs_put(c->p, &c->m->values, name, s);
     return s;
 }
@@ -640,8 +639,7 @@ Function *nosi_rs_function(Program *p, Module *m, Name name, FnClause **clauses,
     RS_PUSH(p, &m->functions, f);
     FnList *l = nosi_hashmap_get(&rs->methods, name);
     if (!l) {
-        l = ARENA_NEW(&p->arena, FnList);
-        RS_OWN(p, &l->at);
+        l = nosi_calloc(1, sizeof *l);
         nosi_hashmap_put(&rs->methods, name, l);
     }
     RS_PUSH(p, &l->at, f);
@@ -713,6 +711,7 @@ static void add_functions(Collect *c, ClauseGroup *g)
     if (!c->m->is_library && nosi_hashmap_get(&rs->reserved, g->name))
         report_shadowing(p, first->name_span, g->name);
 
+    const Symbol *old = nosi_hashmap_get(&c->m->values, g->name);
     Symbol *s = put_value(c, SYM_FUNC, g->name, first->name_span, false);
     uint32_t n = g->clauses.n;
     nosi_rs_add_text_params(p, g->clauses.at, n);
@@ -742,7 +741,7 @@ static void add_functions(Collect *c, ClauseGroup *g)
     nosi_free(done);
     nosi_free(os);
 
-    Symbol *old = s->replaces; // REPL: a redefined function keeps its identity, other arities stay
+    // REPL: a redefined function keeps its identity, other arities stay.
     if (old && old->kind == SYM_FUNC) {
         for (uint32_t i = 0; i < old->funcs.n; i++) {
             Function *was = old->funcs.at[i];

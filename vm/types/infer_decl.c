@@ -88,6 +88,23 @@ void nosi_infer_free(Program *p)
     p->infer = NULL;
 }
 
+void nosi_infer_scan(Program *p, Reach *r)
+{
+    Infer *st = p->infer;
+    if (!st)
+        return;
+    st->def = (Def){0};
+    st->clash = (Clash){0};
+    st->trail.n = st->pending.n = 0;
+    nosi_hashmap_free(&st->ctor_symbols); // made again on demand
+    nosi_hashmap_free(&st->class_info);   // these by nosi_traits_begin
+    nosi_hashmap_free(&st->method_decls);
+    nosi_hashmap_free(&st->trait_impls);
+    nosi_arena_free(&st->index);
+    nosi_reach_scan(r, st, sizeof *st);
+    nosi_reach_scan_map(r, &st->builtin_schemes);
+}
+
 /* ---- types --------------------------------------------------------------------------------- */
 
 static Type *generic_param(Infer *st, Name name, uint32_t index)
@@ -610,20 +627,26 @@ Type *nosi_symbol_type(Infer *st, Symbol *s, Span span)
     return s->type;
 }
 
+static void infer_item(Infer *st, Symbol *s)
+{
+    if (!s->type)
+        nosi_symbol_type(st, s, (Span){0});
+}
+
 void nosi_infer_items(Program *p)
 {
     Infer *st = nosi_infer_state(p);
     for (uint32_t i = 0; i < p->consts.n; i++)
-        nosi_symbol_type(st, p->consts.at[i], (Span){0});
+        infer_item(st, p->consts.at[i]);
     for (uint32_t i = 0; i < p->mvars.n; i++)
-        nosi_symbol_type(st, p->mvars.at[i], (Span){0});
+        infer_item(st, p->mvars.at[i]);
     for (uint32_t i = 0; i < p->tops.n; i++)
-        nosi_symbol_type(st, p->tops.at[i], (Span){0});
+        infer_item(st, p->tops.at[i]);
     // Constants that nothing uses are checked too.
     for (uint32_t m = 0; m < p->module_list.n; m++) {
         Module *mod = p->module_list.at[m];
         for (uint32_t i = 0; !mod->is_library && i < mod->inits.n; i++)
-            nosi_symbol_type(st, mod->inits.at[i], (Span){0});
+            infer_item(st, mod->inits.at[i]);
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include "vm/types/type.h"
 #include "vm/util/hashmap.h"
+#include "vm/util/reach.h"
 #include "vm/util/vec.h"
 
 typedef struct Module Module;
@@ -20,6 +21,7 @@ typedef struct Impl Impl;
 typedef struct LocalFn LocalFn;
 typedef struct Builtin Builtin;   // vm/bytecode/builtin.h
 typedef struct FuncCell FuncCell; // vm/bytecode/bytecode.h
+typedef struct TopVar TopVar;     // sched/mvar.h
 typedef struct TypeDesc TypeDesc; // vm/value/shape.h
 typedef struct Shape Shape;
 
@@ -120,9 +122,8 @@ struct Symbol {
     Scheme *scheme;    // T: TOP generalised (lambda or variable right side), else NULL
     Function *init; // resolve: pseudo function that stands for the initialiser of CONST, MVAR, TOP:
                     // scope, deps
-    Symbol *replaces; // REPL: the earlier symbol of that name in the module, or NULL
-    void *runtime;    // compiler: Mvar * / TopVar *
-    uint32_t order;   // MVAR, TOP: declaration order over the whole program
+    void *runtime;  // compiler: Mvar * / TopVar *
+    uint32_t order; // MVAR, TOP: declaration order over the whole program
 };
 
 typedef struct FnParam {
@@ -162,7 +163,7 @@ struct Function {
     bool writes_mvar;          // the body itself assigns an mvar
     bool is_init;              // stands for an initialiser (Symbol.init): never in Program.order
     Item *init_item;           // is_init: the item
-    const void *mark;          // resolve's own
+    uint64_t mark;             // resolve's own: the last body that recorded it, see Resolver.body
     /* T */
     Scheme *scheme;
     bool inferring, inferred, failed;
@@ -366,6 +367,37 @@ Function *nosi_program_required(Program *p, Name name);
  * is taken back: p->types, traits, impls, ... are shorter again. */
 bool nosi_program_check(Program *p, DiagList *diags);
 
+/* ---- memory (memory.c) */
+
+typedef enum OwnKind { OWN_VEC, OWN_MAP, OWN_INDEX } OwnKind;
+typedef struct OwnedVec { // a vector or map inside an arena object
+    void *vec;
+    uint32_t element; // bytes
+    OwnKind kind;
+} OwnedVec;
+typedef VEC(OwnedVec) OwnedVecs;
+
+/* What checks have allocated: types, symbols, functions. */
+typedef struct ProgramPart {
+    Arena arena;
+    OwnedVecs vectors;
+} ProgramPart;
+
+/* The following four are called between two checks. The part gets all that was allocated since the
+ * last call. */
+void nosi_program_cut(Program *p, ProgramPart *part); // gives
+void nosi_program_part_free(ProgramPart *part);
+/* What names mean, and the checker's own state. What the user can neither name nor reach by what he
+ * can name is not among it: versions that were replaced. */
+void nosi_program_scan(Program *p, Reach *r);
+void nosi_part_scan(Reach *r, const ProgramPart *part);
+/* The value of that name in m, a top-level binding or a function, is gone as if it had never been
+ * defined. Code that was compiled goes on. Returns its TopVar, or NULL; unless code mentions it,
+ * the caller frees it. */
+TopVar *nosi_program_forget(Program *p, Module *m, Name name);
+/* Forgets what lies in dead pieces; they may be freed then. */
+void nosi_program_drop(Program *p, const Reach *r);
+
 /* Steps of the driver. resolve.c */
 void nosi_resolve_collect(Program *p, Module *m,
                           SourceUnit *unit); // symbols, types, traits, impls, functions
@@ -408,6 +440,7 @@ void nosi_infer_items(Program *p);                 // consts, mvars, top binding
 void nosi_infer_finish(Program *p);                // conformance, defaulting of closed definitions
 void nosi_infer_repl(Program *p, Item *expr_item); // ITEM_EXPR
 void nosi_infer_free(Program *p);                  // p->infer; called by nosi_program_free
+void nosi_infer_scan(Program *p, Reach *r);        // called by nosi_program_scan
 /* "(a, b) -> c  {Arith+(a, b, c)}": type and predicates, for tests and the REPL. */
 void nosi_scheme_show(StrBuf *out, const Scheme *s);
 

@@ -117,6 +117,7 @@ static Resolver *start(Program *p, Module *m, Function *f)
     r->p = p;
     r->m = m;
     r->fn = f;
+    r->body++;
     r->scope = NULL;
     r->loops = 0;
     r->html = NULL;
@@ -264,15 +265,24 @@ void nosi_resolve_item(Program *p, Item *item, Module *m)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* The first time in this body. */
+static bool is_new(Resolver *r, const void *key)
+{
+    void *body = (void *)(uintptr_t)r->body;
+    if (nosi_hashmap_get(&r->seen, key) == body)
+        return false;
+    nosi_hashmap_put(&r->seen, key, body);
+    return true;
+}
+
 void nosi_rs_dep_symbol(Resolver *r, Symbol *s)
 {
     for (; s; s = s->fallback) {
-        if (nosi_hashmap_get(&r->seen, s) == r->fn)
+        if (!is_new(r, s))
             return;
-        nosi_hashmap_put(&r->seen, s, r->fn);
         for (uint32_t i = 0; i < s->funcs.n; i++)
-            if (s->funcs.at[i]->mark != r->fn) {
-                s->funcs.at[i]->mark = r->fn;
+            if (s->funcs.at[i]->mark != r->body) {
+                s->funcs.at[i]->mark = r->body;
                 vec_push(&r->fn->deps, s->funcs.at[i]);
             }
         if (s->init)
@@ -282,8 +292,6 @@ void nosi_rs_dep_symbol(Resolver *r, Symbol *s)
 
 void nosi_rs_dep_method(Resolver *r, Name name)
 {
-    if (nosi_hashmap_get(&r->seen, name) == r->fn)
-        return;
-    nosi_hashmap_put(&r->seen, name, r->fn);
-    vec_push(&r->fn->method_deps, name);
+    if (is_new(r, name))
+        vec_push(&r->fn->method_deps, name);
 }

@@ -10,7 +10,7 @@
 
 #include "vm/types/program.h"
 
-typedef struct FnList { // functions or methods of one name, whole program
+typedef struct FnList { // functions or methods of one name, whole program; owned by its map
     VEC(Function *) at;
 } FnList;
 
@@ -67,11 +67,12 @@ typedef struct Resolver {
     VEC(EnvEntry) env;
     HashMap env_top; // Name -> (index + 1) in env, 0 = none
     VEC(MvarWatch) watches;
-    HashMap seen; // Name or Symbol * -> the Function that recorded it as dependency last
+    uint64_t body; // number of the body being resolved
+    HashMap seen;  // Name or Symbol * -> the body that recorded it as dependency last
 } Resolver;
 
 typedef struct ResolveState {
-    VEC(void *) vectors; // addresses of vectors inside arena objects, to be freed with the program
+    OwnedVecs vectors; // of the arena objects made since the last nosi_program_cut
     VEC(Undo) journal;
     VEC(PendingUnit) pending;
     VEC(Module *) fresh; // modules touched by this check: their imports are to be done
@@ -88,7 +89,6 @@ typedef struct ResolveState {
     VEC(IndexAssign) index_assigns;
     VEC(Function *) expr_inits; // pseudo functions of ITEM_EXPR of this check
     Resolver r;
-    VEC(uint32_t) scan_marks; // scratch
 } ResolveState;
 
 NOS_INLINE ResolveState *nosi_rs(Program *p)
@@ -98,9 +98,12 @@ NOS_INLINE ResolveState *nosi_rs(Program *p)
 
 /* ---- check.c: memory and the journal ---- */
 
-/* The vector lives in an arena object; its memory is freed with the program. */
-#define RS_OWN(p, vec) nosi_rs_own((p), (vec))
-void nosi_rs_own(Program *p, void *vec);
+/* The vector lives in an arena object and is freed with it. */
+#define RS_OWN(p, vec)       nosi_rs_own((p), (vec), sizeof *(vec)->at, OWN_VEC)
+#define RS_OWN_MAP(p, map)   nosi_rs_own((p), (map), sizeof *(map)->entries, OWN_MAP)
+/* A list of what there is, which keeps nothing alive: see nosi_program_drop. */
+#define RS_OWN_INDEX(p, vec) nosi_rs_own((p), (vec), sizeof *(vec)->at, OWN_INDEX)
+void nosi_rs_own(Program *p, void *vec, size_t element, OwnKind kind);
 void nosi_rs_put(Program *p, HashMap *map, const void *key, void *value); // reversible
 void nosi_rs_note_len(Program *p, uint32_t *len);
 /* Reversible push. */

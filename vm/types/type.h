@@ -59,7 +59,11 @@ struct Type {
     uint32_t visited;    // unify's own: last walk that came by (types are shared, walks must not
                          // repeat themselves)
     /* VAR */
-    Type *link; // what it was unified with, or NULL (other kinds: unify's scratch)
+    union {
+        Type *link;     // what it was unified with, or NULL
+        uintptr_t copy; // other kinds, unify's own: its copy of the last walk, all bits inverted,
+                        // so that it keeps nothing alive (vm/util/reach.h)
+    };
     uint32_t level, id;
     Name declared;   // name of the declared type parameter it stands for, or NULL
     bool is_generic; // quantified variable of a scheme: never unified, only instantiated

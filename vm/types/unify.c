@@ -282,10 +282,9 @@ static Type *subst(Infer *st, const Subst *s, Type *t)
     case TY_CON:
     case TY_TUPLE:
     case TY_FUN: {
-        // Shared as long as nothing changes; and what is shared in t stays shared: `link` remembers
-        // the copy.
+        // Shared as long as nothing changes; and what is shared in t stays shared.
         if (!nosi_first_visit(st, t))
-            return t->link;
+            return (Type *)~t->copy;
         Type **args = NULL;
         for (uint32_t i = 0; i < t->n; i++) {
             Type *a = subst(st, s, t->args[i]);
@@ -304,7 +303,7 @@ static Type *subst(Infer *st, const Subst *s, Type *t)
             copy->args = args ? args : t->args;
             copy->result = result;
         }
-        t->link = copy;
+        t->copy = ~(uintptr_t)copy;
         return copy;
     }
     default:

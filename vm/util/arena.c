@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "vm/util/alloc.h"
+#include "vm/util/count.h"
 
-enum { BLOCK_BYTES = 64 * 1024, ALIGN = 16 };
+enum { FIRST_BLOCK = 4 * 1024, MAX_BLOCK = 64 * 1024, ALIGN = 16 };
 
 struct ArenaBlock {
     ArenaBlock *next;
+    char *top; // used up to here (the newest block: see Arena.top)
+    size_t cap;
     _Alignas(ALIGN) char data[];
 };
 
@@ -23,18 +26,29 @@ void nosi_arena_free(Arena *a)
 {
     for (ArenaBlock *b = a->blocks, *next; b; b = next) {
         next = b->next;
+        nosi_count(COUNT_ARENA, -(int64_t)b->cap);
         nosi_free(b);
     }
     *a = (Arena){0};
 }
 
+static size_t rounded(size_t bytes)
+{
+    return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
 void *nosi_arena_alloc_raw(Arena *a, size_t bytes)
 {
-    bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    bytes = rounded(bytes);
     if (NOS_UNLIKELY((size_t)(a->limit - a->top) < bytes || !a->top)) {
-        size_t cap = NOS_MAX(bytes, (size_t)BLOCK_BYTES);
+        size_t cap = a->blocks ? NOS_MIN(a->blocks->cap * 2, (size_t)MAX_BLOCK) : FIRST_BLOCK;
+        cap = NOS_MAX(bytes, cap);
         ArenaBlock *b = nosi_alloc(sizeof(ArenaBlock) + cap);
+        if (a->blocks)
+            a->blocks->top = a->top;
         b->next = a->blocks;
+        b->cap = cap;
+        nosi_count(COUNT_ARENA, (int64_t)cap);
         a->blocks = b;
         a->top = b->data;
         a->limit = b->data + cap;
@@ -44,8 +58,15 @@ void *nosi_arena_alloc_raw(Arena *a, size_t bytes)
     return p;
 }
 
+void nosi_arena_each_block(const Arena *a, ArenaVisit *visit, void *ctx)
+{
+    for (const ArenaBlock *b = a->blocks; b; b = b->next)
+        visit(ctx, b->data, (size_t)((b == a->blocks ? a->top : b->top) - b->data), b->cap);
+}
+
 void *nosi_arena_alloc(Arena *a, size_t bytes)
 {
+    bytes = rounded(bytes); // no old pointers are left behind it (vm/util/reach.h)
     return memset(nosi_arena_alloc_raw(a, bytes), 0, bytes);
 }
 

@@ -25,6 +25,11 @@
 #define vec_push(v, x) (vec_reserve((v), 1), (void)((v)->at[(v)->n++] = (x)))
 #define vec_add(v) \
     (vec_reserve((v), 1), &(v)->at[(v)->n++]) /* pointer to the new, uninitialised element */
+/* Gives back what is more than the elements need. */
+#define vec_fit(v)                                                                                 \
+    ((v)->n < (v)->cap ? (void)((v)->at = nosi_realloc((v)->at, (size_t)(v)->n * sizeof *(v)->at), \
+                                (v)->cap = (v)->n)                                                 \
+                       : (void)0)
 #define vec_pop(v)  ((v)->at[--(v)->n])
 #define vec_last(v) ((v)->at[(v)->n - 1])
 #define vec_free(v) (nosi_free((v)->at), (void)((v)->at = NULL, (v)->n = (v)->cap = 0))
