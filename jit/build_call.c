@@ -21,7 +21,7 @@ bool nosi_signature(const Func *f, Signature *sig)
     IrType result = TY_NONE;
     for (uint32_t pc = 0; pc < f->n_code; pc++) {
         Opcode op = INSTR_OP(f->code[pc]);
-        if (op == OP_TCALL || op == OP_TCALLC || op == OP_TCALLM)
+        if ((nosi_op_info[op].effects & (FX_INVOKE | FX_END)) == (FX_INVOKE | FX_END))
             result = TY_ANY;
         if (op != OP_RET)
             continue;

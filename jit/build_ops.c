@@ -1119,15 +1119,6 @@ static bool instruction(Build *b, Body *body, Instr i)
         nosi_b_runtime(b, body, FN(nosi_jit_recv_skip), RT_VALUES, NULL, 0, 0);
         nosi_b_budget(b, body);
         return true;
-    case OP_CALL:
-    case OP_TCALL:
-    case OP_CALLC:
-    case OP_TCALLC:
-    case OP_CALLM:
-    case OP_TCALLM:
-    case OP_CALLB:
-        nosi_b_call(b, body, i);
-        return true;
     case OP_RET:
         nosi_b_return(b, body, reg(body, a));
         return true;
@@ -1138,7 +1129,10 @@ static bool instruction(Build *b, Body *body, Instr i)
         typed(b, body, a, TY_BOOL);
         return true;
     default:
-        return false;
+        if (!(nosi_op_info[INSTR_OP(i)].effects & FX_INVOKE))
+            return false;
+        nosi_b_call(b, body, i);
+        return true;
     }
 }
 
@@ -1149,18 +1143,8 @@ static bool is_behind(const Build *b, const Body *body, uint32_t pc)
     uint32_t osr = b->request->osr_pc;
     if (osr == IR_CALL_PC || body->parent || pc <= body->targets[osr].last_back)
         return false;
-    switch (INSTR_OP(body->f->code[pc])) {
-    case OP_CALL:
-    case OP_TCALL:
-    case OP_CALLC:
-    case OP_TCALLC:
-    case OP_CALLM:
-    case OP_TCALLM:
-    case OP_CALLB:
-        return true;
-    default:
-        return body->targets[pc].is_header;
-    }
+    return body->targets[pc].is_header ||
+           nosi_op_info[INSTR_OP(body->f->code[pc])].effects & FX_INVOKE;
 }
 
 void nosi_b_body(Build *b, Body *body, uint32_t from)

@@ -11,6 +11,7 @@
 
 #include "jit/jit.h"
 #include "vm/util/alloc.h"
+#include "vm/util/readfile.h"
 
 static const char *wanted;       // borrowed for ever
 static _Atomic(bool) was_wanted; // something of that name was compiled, or refused
@@ -42,20 +43,6 @@ void nosi_jit_dump_end(void)
 
 /* ---- bytecode -------------------------------------------------------------------------------- */
 
-static char *read_file(const char *path, size_t *n)
-{
-    StrBuf b = {0};
-    FILE *f = path ? fopen(path, "re") : NULL;
-    char buffer[4096];
-    if (!f)
-        return NULL;
-    while ((*n = fread(buffer, 1, sizeof buffer, f)) > 0)
-        nosi_strbuf_add(&b, buffer, *n);
-    fclose(f);
-    *n = b.n;
-    return b.s;
-}
-
 /* The line without what it is indented by; NULL: there is none. */
 static const char *find_line(const char *text, size_t size, uint32_t line, size_t *n)
 {
@@ -82,7 +69,8 @@ void nosi_dump_bytecode(StrBuf *out, const Func *f, uint32_t osr_pc)
         nosi_strbuf_printf(out, "the loop at %u, line %u\n", osr_pc, nosi_func_line(f, osr_pc));
     nosi_strbuf_printf(out, "---- bytecode, %u registers\n", f->n_regs);
     size_t size = 0, n;
-    char *text = read_file(f->file, &size); // owned; NULL: the library's, or gone
+    char *text =
+        f->file ? nosi_read_file(f->file, &size) : NULL; // owned; NULL: the library's, or gone
     uint32_t line = 0;
     for (uint32_t pc = 0; pc < f->n_code; pc++) {
         if (nosi_func_line(f, pc) != line) {

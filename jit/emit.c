@@ -597,6 +597,15 @@ static void call_resolved(Emit *e, Ref r, MIR_op_t resolve, MIR_reg_t args, MIR_
         jump(e, done);
 }
 
+/* All ways of making the call meet at `done`; a call in tail position has returned. */
+static void after_call(Emit *e, Ref r, bool tail, MIR_label_t done)
+{
+    if (tail)
+        return;
+    place(e, done);
+    reload_after(e, r);
+}
+
 static void emit_call_closure(Emit *e, Ref r)
 {
     const IrIns *i = IN(r);
@@ -624,10 +633,7 @@ static void emit_call_closure(Emit *e, Ref r)
     MIR_reg_t skip = binary(e, MIR_XOR, op_reg(e, self), op_int(e, 1));
     skip = binary(e, MIR_LSH, op_reg(e, skip), op_int(e, 3));
     call_generic(e, r, entry, binary(e, MIR_ADD, op_reg(e, area), op_reg(e, skip)), tail, no);
-    if (tail)
-        return;
-    place(e, done);
-    reload_after(e, r);
+    after_call(e, r, tail, done);
 }
 
 static void emit_call_method(Emit *e, Ref r)
@@ -637,10 +643,7 @@ static void emit_call_method(Emit *e, Ref r)
     MIR_label_t no = leave_at(e, nosi_ir_before(i), LEAVE_ROOM), done = new_label(e);
     call_resolved(e, r, C_FUNCTION(nosi_jit_method), boxed_args(e, i, 0),
                   address(e, (const void *)(intptr_t)i->imm), tail, no, done);
-    if (tail)
-        return;
-    place(e, done);
-    reload_after(e, r);
+    after_call(e, r, tail, done);
 }
 
 static void emit_runtime(Emit *e, Ref r)

@@ -22,6 +22,7 @@
 #include "vm/front/parser.h"
 #include "vm/pieces.h"
 #include "vm/run.h"
+#include "vm/util/readfile.h"
 #include "vm/vm.h"
 
 enum { IMPL_ARITY = -1 };

@@ -15,6 +15,7 @@
 #include "vm/project.h"
 #include "vm/run.h"
 #include "vm/util/alloc.h"
+#include "vm/util/readfile.h"
 #include "vm/value/shape.h"
 
 /* Library modules whose names are visible everywhere without `use`. */
@@ -58,29 +59,6 @@ static void require_lib_funcs(Vm *vm, const SourceUnit *unit)
 
 /* ---- reading files
  * ----------------------------------------------------------------------------------------- */
-
-char *nosi_read_file(const char *path, size_t *n)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return NULL;
-    StrBuf b = {0};
-    char buf[65536];
-    size_t got;
-    while ((got = fread(buf, 1, sizeof buf, f)) > 0)
-        nosi_strbuf_add(&b, buf, got);
-    int err = ferror(f) ? errno : 0;
-    fclose(f);
-    if (err) {
-        nosi_strbuf_free(&b);
-        errno = err;
-        return NULL;
-    }
-    nosi_strbuf_reserve(&b, 1);
-    b.s[b.n] = 0;
-    *n = b.n;
-    return b.s;
-}
 
 static SourceUnit *parse_text(Vm *vm, const char *path, const char *text, size_t n, bool is_static,
                               bool is_library)

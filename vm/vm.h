@@ -85,8 +85,6 @@ bool nosi_vm_add(Vm *vm, SourceUnit *unit);
 bool nosi_vm_report(Vm *vm);
 /* An error without a place in a source text: "Error: ..." on stderr, or a JSON line. */
 void nosi_vm_error(Vm *vm, const char *fmt, ...) NOS_PRINTF(2, 3);
-/* Reads a whole file. Gives NUL-terminated memory; NULL with errno: it could not. */
-char *nosi_read_file(const char *path, size_t *n);
 
 /* The read-eval-print loop, after loading the definitions in `path` if that is not NULL. Returns
  * the exit status. */

@@ -35,7 +35,8 @@ typedef enum {
     FX_THROW = 2,
     FX_CALL = 4,
     FX_YIELD = 8,
-    FX_END = 16 // more: BuiltinEffect
+    FX_END = 16,
+    FX_INVOKE = 128 // BuiltinEffect has the bits between
 } OpEffect;
 
 typedef struct OpInfo {

@@ -144,15 +144,6 @@ static Reads reads_of(const Own *o, uint32_t k)
     case OP_CLOSURE: // as many as it captures; its function may not be compiled yet
         reads_range(&r, b, i->top > b ? i->top - b : 0);
         break;
-    case OP_CALL:
-    case OP_TCALL:
-    case OP_CALLC:
-    case OP_TCALLC:
-    case OP_CALLM:
-    case OP_TCALLM:
-        b += FRAME_HEADER;
-        reads_range(&r, b, i->top > b ? i->top - b : 0);
-        break;
     case OP_CALLB:
         reads_range(&r, b, ((const Builtin *)o->f->refs.at[c])->n_params);
         break;
@@ -162,6 +153,11 @@ static Reads reads_of(const Own *o, uint32_t k)
     case OP_TOPGET:
         break;
     default:
+        if (info->effects & FX_INVOKE) { // its arguments lie in the window
+            b += FRAME_HEADER;
+            reads_range(&r, b, i->top > b ? i->top - b : 0);
+            break;
+        }
         if (info->a == ROLE_reg)
             reads_range(&r, a, 1);
         if (info->b == ROLE_reg)
