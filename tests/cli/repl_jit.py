@@ -216,7 +216,7 @@ def redefine(nostos, jit, n, looks):
 
 
 def test_memory_of_redefined_code(nostos, strict):
-    # What remains of a definition (its text, its tree, its bytecode) remains without the JIT too. Unfreed code would be
+    # What remains of a definition (its bytecode, see docs/repl.md) remains without the JIT too. Unfreed code would be
     # 150 KB for each one.
     n = 10000 if strict else 800
     looks = (n // 4, n)
