@@ -43,8 +43,6 @@ void nosi_fatal(const char *fmt, ...)
     abort();
 }
 
-enum { GIVE_BACK_MS = 10 };
-
 static void *need(void *p, size_t bytes)
 {
     if (NOS_UNLIKELY(!p))
@@ -100,33 +98,23 @@ char *nosi_strdup(const char *s)
     return memcpy(nosi_alloc(n), s, n);
 }
 
-#if NOS_MIMALLOC
-static void set_delay(long ms)
-{
-    // The environment can still say otherwise.
-#if MI_MALLOC_VERSION < 210
-    mi_option_set_default(mi_option_decommit_delay, ms);
-#else
-    mi_option_set_default(mi_option_purge_delay, ms);
-#endif
-}
-#endif
-
 void nosi_alloc_give_back(void)
 {
 #if NOS_MIMALLOC
-    // Not at once: a program that starts and ends processes all the time wants the pages again.
-    set_delay(GIVE_BACK_MS);
+    // mimalloc looks at the time only when something else is freed: after a burst most would stay.
+    // The environment can still say otherwise.
+#if MI_MALLOC_VERSION < 210
+    mi_option_set_default(mi_option_decommit_delay, 0);
+#else
+    mi_option_set_default(mi_option_purge_delay, 0);
+#endif
 #endif
 }
 
 void nosi_alloc_trim(void)
 {
 #if NOS_MIMALLOC
-    // What waits for its time would wait until something is freed beside it.
-    set_delay(0);
     mi_collect(true);
-    set_delay(GIVE_BACK_MS);
 #endif
 }
 

@@ -22,9 +22,8 @@ void nosi_free(void *p);                // takes p; NULL is fine
 char *nosi_strdup(const char *s);       // gives a copy
 /* Gives unused memory of the calling thread back to the system. Takes about a millisecond. */
 void nosi_alloc_trim(void);
-/* From now on pages that become free go back after 10 ms: for programs of very many processes.
- * (Others, which collect and use the same memory again, would pay for it. Giving it back at once
- * doubled the CPU time of programs that start and end processes all the time.) */
+/* From now on pages that become free go back at once, not some milliseconds later: for programs of
+ * very many processes. Others, which collect and use the same memory again, would pay for it. */
 void nosi_alloc_give_back(void);
 size_t nosi_resident_kb(void); // of the whole program; 0 when the system does not tell
 
