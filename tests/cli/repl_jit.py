@@ -19,12 +19,12 @@ import tempfile
 import termios
 import time
 
+sys.dont_write_bytecode = True
+import suite   # noqa: E402
+from suite import Failure   # noqa: E402
+
 LIMIT_S = 120 * float(os.environ.get("NOS_TEST_SCALE", "1"))
 STRICT_MS = 50
-
-
-class Failure(Exception):
-    pass
 
 
 def expect(what, got, wanted):
@@ -239,18 +239,8 @@ def main():
     arguments.add_argument("--filter", default="")
     arguments.add_argument("--strict", action="store_true")
     options = arguments.parse_args()
-    failed = n = 0
-    for name, test in list(globals().items()):
-        if not name.startswith("test_") or options.filter not in name:
-            continue
-        n += 1
-        try:
-            test(os.path.abspath(options.nostos), options.strict)
-        except (Failure, subprocess.TimeoutExpired) as e:
-            failed += 1
-            print(f"FAIL {name}\n  {type(e).__name__}: {e}")
-    print(f"{n - failed} of {n} passed")
-    return 1 if failed or not n else 0
+    nostos = os.path.abspath(options.nostos)
+    return suite.run(suite.named_tests(globals()), options.filter, lambda test: test(nostos, options.strict))
 
 
 if __name__ == "__main__":

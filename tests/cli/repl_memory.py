@@ -12,14 +12,14 @@ import re
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+import suite   # noqa: E402
+from suite import Failure   # noqa: E402
+
 LIMIT_S = 120 * float(os.environ.get("NOS_TEST_SCALE", "1"))
 BYTES_EACH = 1024
 ARENA_SLACK = 1 << 20  # is collected when there is so much
 RESIDENT_SLACK = 4 << 20  # the allocator takes megabytes at a time
-
-
-class Failure(Exception):
-    pass
 
 
 class Session:
@@ -147,18 +147,8 @@ def main():
     arguments.add_argument("--filter", default="")
     arguments.add_argument("--rounds", type=int, default=1200)
     options = arguments.parse_args()
-    failed = n = 0
-    for name, test in list(globals().items()):
-        if not name.startswith("test_") or options.filter not in name:
-            continue
-        n += 1
-        try:
-            test(os.path.abspath(options.nostos), options.rounds)
-        except (Failure, subprocess.TimeoutExpired) as e:
-            failed += 1
-            print(f"FAIL {name}\n  {type(e).__name__}: {e}")
-    print(f"{n - failed} of {n} passed")
-    return 1 if failed or not n else 0
+    nostos = os.path.abspath(options.nostos)
+    return suite.run(suite.named_tests(globals()), options.filter, lambda test: test(nostos, options.rounds))
 
 
 if __name__ == "__main__":

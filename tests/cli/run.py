@@ -24,6 +24,10 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+import suite   # noqa: E402
+from suite import Failure   # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_S = 180 * float(os.environ.get("NOS_TEST_SCALE", "1"))
 
@@ -233,10 +237,6 @@ CASES = {
 
 
 # ---- running -----------------------------------------------------------------------------------------------------
-
-
-class Failure(Exception):
-    pass
 
 
 class Bench:
@@ -844,23 +844,12 @@ def main():
     options = arguments.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tests = {name: lambda b, c=case: check(b, c) for name, case in CASES.items()}
-    tests |= {name[5:].replace("_", " "): f for name, f in globals().items() if name.startswith("test_")}
+    tests |= {name[5:].replace("_", " "): f for name, f in suite.named_tests(globals()).items()}
     tests |= {f"repl/{p.name}": lambda b, p=p: transcript(b, p) for p in sorted((HERE / "repl").glob("*.txt"))}
-    failed = n = 0
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(os.path.abspath(options.nostos), pathlib.Path(directory))
         make_files(bench.dir)
-        for name, test in tests.items():
-            if options.filter not in name:
-                continue
-            n += 1
-            try:
-                test(bench)
-            except (Failure, subprocess.TimeoutExpired, ValueError) as e:
-                failed += 1
-                print(f"FAIL {name}\n  {type(e).__name__}: " + str(e).replace("\n", "\n  "))
-    print(f"{n - failed} of {n} passed")
-    return 1 if failed or not n else 0
+        return suite.run(tests, options.filter, lambda test: test(bench))
 
 
 if __name__ == "__main__":

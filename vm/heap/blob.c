@@ -164,3 +164,14 @@ size_t nosi_offheap_bytes(const Object *o)
         return o->word[LSTRING_BYTES];
     }
 }
+
+Object *nosi_offheap_copy(Object *o, const Object *from, Object *chain, size_t *bytes)
+{
+    // Word by word: others may be caching the hash of a shared string at this moment.
+    for (size_t k = 1; k < obj_words(o); k++)
+        o->word[k] = __atomic_load_n(&from->word[k], __ATOMIC_RELAXED);
+    nosi_offheap_clone(o);
+    o->word[0] = (uint64_t)(uintptr_t)chain;
+    *bytes += nosi_offheap_bytes(o);
+    return o;
+}

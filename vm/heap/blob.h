@@ -29,6 +29,9 @@ void nosi_offheap_release(Object *handle); // drops the reference or frees the m
 void nosi_offheap_clone(
     Object *handle); // the words were copied: takes a reference or duplicates the memory
 size_t nosi_offheap_bytes(const Object *handle); // what it accounts for in Heap.offheap_bytes
+/* Makes `handle`, whose header is in place, a clone of `from` (whose header is not looked at) and
+ * the first one of a chain; *bytes grows by what it accounts for. Returns the chain. */
+Object *nosi_offheap_copy(Object *handle, const Object *from, Object *chain, size_t *bytes);
 
 /* Bytes of one element of a typed array. */
 NOS_INLINE size_t elem_size(ElemKind k)

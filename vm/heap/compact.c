@@ -4,6 +4,7 @@
 #include "vm/heap/blob.h"
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
+#include "vm/util/vec.h"
 
 enum {
     PAGE_WORDS = (1 << REGION_PAGE_BITS) / sizeof(Value),
@@ -41,12 +42,9 @@ typedef struct Compactor {
     PageTable last;
     TableBatch *batches;
     unsigned batch_left; // pages of the newest batch
-    /* the pieces, in the order they are filled */
-    Piece *pieces;
-    size_t n_pieces, cap_pieces;
-    /* A place is a number of 32 bits: word `n % 2^STEP_BITS` of steps[n >> STEP_BITS]. */
-    Value **steps;
-    size_t n_steps, cap_steps;
+    VEC(Piece) pieces;   // in the order they are filled
+    /* A place is a number of 32 bits: word `n % 2^STEP_BITS` of steps.at[n >> STEP_BITS]. */
+    VEC(Value *) steps;
     uint32_t first_place; // of the last piece
 } Compactor;
 
@@ -109,28 +107,19 @@ NOS_INLINE uint32_t *place_of(Compactor *c, uintptr_t p)
 static void number_chunk(Compactor *c)
 {
     Region *to = c->to;
-    if (c->n_pieces == c->cap_pieces) {
-        c->cap_pieces = NOS_MAX(2 * c->cap_pieces, (size_t)16);
-        c->pieces = nosi_realloc(c->pieces, c->cap_pieces * sizeof *c->pieces);
-    }
-    c->pieces[c->n_pieces++] = (Piece){to->top, NULL};
+    vec_push(&c->pieces, ((Piece){to->top, NULL}));
     size_t steps = ((size_t)(to->end - to->top) >> STEP_BITS) + 1;
-    if (c->n_steps + steps > UINT32_MAX >> STEP_BITS)
+    if (c->steps.n + steps > UINT32_MAX >> STEP_BITS)
         nosi_fatal("a shared value of more than 32 GiB");
-    c->first_place = (uint32_t)(c->n_steps << STEP_BITS);
-    for (size_t i = 0; i < steps; i++) {
-        if (c->n_steps == c->cap_steps) {
-            c->cap_steps = NOS_MAX(2 * c->cap_steps, (size_t)64);
-            c->steps = nosi_realloc(c->steps, c->cap_steps * sizeof *c->steps);
-        }
-        c->steps[c->n_steps++] = to->top + (i << STEP_BITS);
-    }
+    c->first_place = c->steps.n << STEP_BITS;
+    for (size_t i = 0; i < steps; i++)
+        vec_push(&c->steps, to->top + (i << STEP_BITS));
 }
 
 static NOS_NOINLINE void new_chunk(Compactor *c, size_t words)
 {
-    if (c->n_pieces)
-        c->pieces[c->n_pieces - 1].end = c->to->top;
+    if (c->pieces.n)
+        vec_last(&c->pieces).end = c->to->top;
     if (!nosi_region_room(c->to, words))
         nosi_fatal("out of memory (%zu words of an mvar)", words);
     number_chunk(c);
@@ -144,14 +133,14 @@ NOS_INLINE Value *room(Compactor *c, size_t words, uint32_t *place)
     Value *p = c->to->top;
     c->to->top += words;
     c->words += words;
-    *place = c->first_place + (uint32_t)(p - c->pieces[c->n_pieces - 1].base) + 1;
+    *place = c->first_place + (uint32_t)(p - vec_last(&c->pieces).base) + 1;
     return p;
 }
 
 NOS_INLINE Value *at_place(const Compactor *c, uint32_t place)
 {
     place--;
-    return c->steps[place >> STEP_BITS] + (place & ((1u << STEP_BITS) - 1));
+    return c->steps.at[place >> STEP_BITS] + (place & ((1u << STEP_BITS) - 1));
 }
 
 /* Literals stay where they are, and what was copied already is in place. */
@@ -192,13 +181,7 @@ static Value copy_object(Compactor *c, Value v)
     Object *o = (Object *)room(c, words + 1, place);
     o->header = from->header;
     if (obj_is_offheap(o->header)) {
-        // Word by word: others may be caching the hash of a string at this moment.
-        for (size_t k = 1; k < words; k++)
-            o->word[k] = __atomic_load_n(&from->word[k], __ATOMIC_RELAXED);
-        nosi_offheap_clone(o);
-        o->word[0] = (uint64_t)(uintptr_t)c->handles;
-        c->handles = o;
-        c->handle_bytes += nosi_offheap_bytes(o);
+        c->handles = nosi_offheap_copy(o, from, c->handles, &c->handle_bytes);
     } else if (words) {
         memcpy(o->word, from->word, words * sizeof o->word[0]);
     }
@@ -235,8 +218,9 @@ Value nosi_compact(Value v, Region *to)
 {
     Compactor c = {.to = to};
     copy_slot(&c, &v);
-    for (size_t i = 0; i < c.n_pieces; i++)
-        for (Value *p = c.pieces[i].base; p < (c.pieces[i].end ? c.pieces[i].end : to->top);)
+    for (uint32_t i = 0; i < c.pieces.n; i++) // scanning adds some
+        for (Value *p = c.pieces.at[i].base;
+             p < (c.pieces.at[i].end ? c.pieces.at[i].end : to->top);)
             p = scan(&c, p);
     nosi_region_weigh(to, c.words);
     nosi_region_add_offheap(to, c.handles, c.handle_bytes);
@@ -245,7 +229,7 @@ Value nosi_compact(Value v, Region *to)
         nosi_free(b);
     }
     nosi_free(c.pages);
-    nosi_free(c.pieces);
-    nosi_free(c.steps);
+    vec_free(&c.pieces);
+    vec_free(&c.steps);
     return v;
 }

@@ -245,13 +245,7 @@ Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes)
         size_t words = (size_t)(header >> 40);
         o->header = header;
         if (obj_is_offheap(header)) {
-            // Word by word: others may be caching the hash of a shared string at this moment.
-            for (size_t k = 1; k < words; k++)
-                o->word[k] = __atomic_load_n(&from->word[k], __ATOMIC_RELAXED);
-            nosi_offheap_clone(o);
-            o->word[0] = (uint64_t)(uintptr_t)chain;
-            chain = o;
-            *offheap_bytes += nosi_offheap_bytes(o);
+            chain = nosi_offheap_copy(o, from, chain, offheap_bytes);
         } else {
             if (words)
                 memcpy(o->word, from->word, words * sizeof o->word[0]);
@@ -260,6 +254,13 @@ Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes)
         to += words + 1;
     }
     return chain;
+}
+
+void nosi_copier_write_region(Copier *c, Region *r, Value *base)
+{
+    size_t bytes = 0;
+    Object *handles = nosi_copier_write(c, base, &bytes);
+    nosi_region_add_offheap(r, handles, bytes);
 }
 
 static void restore(const LogEntry *e)

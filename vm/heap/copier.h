@@ -53,6 +53,8 @@ RegionSet *nosi_copier_regions(Copier *c);
 Value nosi_copier_translate(Value v, const Value *base);
 /* Writes the copy. Returns the chain of handles in it. */
 Object *nosi_copier_write(Copier *c, Value *base, size_t *offheap_bytes);
+/* The same into memory taken from r, which gets the handles. */
+void nosi_copier_write_region(Copier *c, Region *r, Value *base);
 void nosi_copier_end(Copier *c); // restores the source, frees what the copier owns
 /* The marked value as a fragment. Gives. */
 Fragment *nosi_copier_fragment(Copier *c, Value v);

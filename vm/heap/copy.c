@@ -114,7 +114,6 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
 {
     Region *r = nosi_region_new();
     Value *base = nosi_region_take(r, c->words);
-    size_t bytes = 0;
     if (!base) {
         nosi_region_release(r);
         return NULL;
@@ -122,8 +121,7 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
     nosi_region_hold(r, nosi_copier_regions(c));
     Fragment *f = fragment_new(0);
     f->root = nosi_copier_translate(v, base);
-    Object *handles = nosi_copier_write(c, base, &bytes);
-    nosi_region_add_offheap(r, handles, bytes);
+    nosi_copier_write_region(c, r, base);
     nosi_region_seal(r);
     f->regions = (uintptr_t)r;
     for (uint32_t i = 0; i < c->n_big; i++)

@@ -53,7 +53,7 @@ static struct {
     struct {
         uint64_t kept, dropped; // 1 + page number of a free piece; linked through `owner`
     } free[N_ORDERS];
-    size_t kept; // bytes of the free pieces that still have memory
+    _Atomic(size_t) kept; // bytes of the free pieces that still have memory; read by anybody
 } space;
 
 static Value *literal_top, *literal_end;
@@ -138,11 +138,21 @@ static size_t pop_free(uint64_t *list) // under lock
     return at;
 }
 
+static size_t kept(void)
+{
+    return atomic_load_explicit(&space.kept, memory_order_relaxed); // a statistic for the others
+}
+
+static void set_kept(size_t bytes) // under lock
+{
+    atomic_store_explicit(&space.kept, bytes, memory_order_relaxed);
+}
+
 /* A free piece of this order. SIZE_MAX: there is none. */
 static size_t take_free(uint32_t order) // under lock
 {
     if (space.free[order].kept) {
-        space.kept -= (size_t)PAGE << order;
+        set_kept(kept() - ((size_t)PAGE << order));
         return pop_free(&space.free[order].kept);
     }
     return space.free[order].dropped ? pop_free(&space.free[order].dropped) : SIZE_MAX;
@@ -218,8 +228,8 @@ static void *piece_new(Region *r, size_t bytes, uint32_t *order)
 /* Gives memory of free pieces back until `most` bytes of them have any. */
 static void drop_kept(size_t most) // under lock
 {
-    for (uint32_t k = N_ORDERS; k-- > 0 && space.kept > most;)
-        while (space.free[k].kept && space.kept > most) {
+    for (uint32_t k = N_ORDERS; k-- > 0 && kept() > most;)
+        while (space.free[k].kept && kept() > most) {
             size_t at = take_free(k);
             (void)madvise((void *)(nosi_shared_range.base + at), (size_t)PAGE << k, MADV_DONTNEED);
             push_free(&space.free[k].dropped, at);
@@ -227,9 +237,9 @@ static void drop_kept(size_t most) // under lock
 }
 
 /* Memory that was used once is quicker than fresh memory, but a burst must not keep it for ever. */
-static size_t most_kept(size_t in_use)
+static size_t most_kept(size_t bytes)
 {
-    return NOS_MAX(KEEP_BYTES, in_use);
+    return NOS_MAX(KEEP_BYTES, bytes);
 }
 
 static size_t in_use(void)
@@ -247,7 +257,7 @@ static void piece_free(void *p, uint32_t order)
     ASAN_POISON_MEMORY_REGION(p, bytes);
     pthread_mutex_lock(&lock);
     push_free(&space.free[order].kept, (uintptr_t)p - nosi_shared_range.base);
-    space.kept += bytes;
+    set_kept(kept() + bytes);
     // An mvar of which a third is alive is compacted, and soon wants again what that made free.
     drop_kept(most_kept(3 * in_use()));
     pthread_mutex_unlock(&lock);
@@ -255,10 +265,9 @@ static void piece_free(void *p, uint32_t order)
 
 size_t nosi_region_spare_bytes(void)
 {
-    pthread_mutex_lock(&lock);
-    size_t kept = space.kept, most = most_kept(in_use());
-    pthread_mutex_unlock(&lock);
-    return kept > most ? kept - most : 0;
+    // Without the lock: a worker asks each time before it sleeps.
+    size_t has = kept(), most = most_kept(in_use());
+    return has > most ? has - most : 0;
 }
 
 void nosi_region_drop_spares(void)

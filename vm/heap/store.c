@@ -57,13 +57,11 @@ void nosi_store_clear(Store *s)
 /* Appends what the copier has marked to s->region, whose references are in place. */
 static void append(Store *s, Copier *c, Value v)
 {
-    size_t bytes = 0;
     Value *base = nosi_region_take(s->region, c->words);
     if (!base && c->words)
         nosi_fatal("out of memory (%zu words of an mvar)", c->words);
     set_root(s, nosi_copier_translate(v, base));
-    Object *handles = nosi_copier_write(c, base, &bytes);
-    nosi_region_add_offheap(s->region, handles, bytes);
+    nosi_copier_write_region(c, s->region, base);
 }
 
 static Region *region_new(const RegionSet *holds)
