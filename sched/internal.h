@@ -50,6 +50,7 @@ struct Worker {
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
+    uint32_t n_missed; // spawns that found none
     /* idle_mutex */
     bool asleep; // in its loop; also read by its own thread
     bool rung;   // told to get up
@@ -90,10 +91,11 @@ struct Sched {
     PidShard pids[PID_SHARDS];
     /* stash_lock */
     Spin stash_lock;
-    Proc *stash;               // batches of spare processes, see spawn.c; owned
-    Proc *outside;             // of a batch that was taken for threads that are no workers
-    _Atomic(uint32_t) n_stash; // written under the lock, read by anybody as a hint
-    NameTable *names;          // owned; fixed
+    Proc *stash;                // batches of spare processes, see spawn.c; owned
+    Proc *outside;              // of a batch that was taken for threads that are no workers
+    _Atomic(bool) stash_wanted; // spawns find it empty. A hint
+    _Atomic(uint32_t) n_stash;  // written under the lock, read by anybody as a hint
+    NameTable *names;           // owned; fixed
     /* inspect_mutex */
     pthread_mutex_t inspect_mutex;
     pthread_cond_t inspect_cond; // somebody answered
@@ -194,6 +196,9 @@ enum { MANY_PROCESSES = 20000 }; // that were spawned, or have ended: memory sho
 Proc *nosi_proc_new(Sched *s, uint64_t parent);
 void nosi_proc_start_call(Proc *p, Func *f); // first frame of a function without parameters
 void nosi_proc_free(Proc *p);
+/* When spawns on other workers find no spare processes: makes some for them. Own thread, which has
+ * nothing else to do. False: there are enough, or nobody wants any. */
+bool nosi_spares_make(Worker *w);
 void nosi_spares_free(Proc *list);
 void nosi_stash_free(Sched *s);   // the batches that no worker has
 void nosi_spares_trim(Worker *w); // frees what it keeps, and the stash. Own thread

@@ -7,7 +7,14 @@
 #include "vm/data/string.h"
 #include "vm/interp/machine.h"
 
-enum { FIRST_STACK = 12, SPARE_STACK = 32, BATCH = 64, MAX_STASH = 64 };
+enum {
+    FIRST_STACK = 12,
+    SPARE_STACK = 32,
+    BATCH = 64,
+    MAX_STASH = 64, // batches
+    AHEAD = 16,     // processes made ahead at a time: a few microseconds
+    MAX_AHEAD = 8,  // batches: so many are enough
+};
 
 void (*nosi_io_process_exit)(Proc *p);
 void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
@@ -64,8 +71,24 @@ static Func boot_func = {
     .is_library = true,
 };
 
+static Proc *proc_alloc(void)
+{
+    Proc *p = nosi_alloc(sizeof *p);
+    p->stack = nosi_alloc(FIRST_STACK * sizeof *p->stack);
+    p->stack_end = p->stack + FIRST_STACK;
+    return p;
+}
+
+static void proc_dealloc(Proc *p)
+{
+    nosi_free(p->stack);
+    nosi_free(p);
+}
+
 /* Freed processes are kept for the next spawns. A worker that only frees hands them on in batches
- * (linked through pid_next, the batches through `call`) to the one that only spawns. */
+ * (linked through pid_next, the batches through `call`) to the one that only spawns. One that finds
+ * nothing to do makes new ones for it: the page faults of fresh memory are more than half of what a
+ * spawn costs. */
 static Proc *batch_next(const Proc *batch)
 {
     return (Proc *)(void *)batch->call;
@@ -86,6 +109,9 @@ static Proc *take_spare(Sched *s, Worker *w)
     if (p) {
         w->spare = p->pid_next;
         w->n_spare--;
+    } else if (++w->n_missed % BATCH == 0) {
+        // Relaxed, here and where it is read: a hint.
+        atomic_store_explicit(&s->stash_wanted, true, memory_order_relaxed);
     }
     return p;
 }
@@ -130,12 +156,29 @@ static bool keep_spare(Sched *s, Worker *w, Proc *p)
     return true;
 }
 
+bool nosi_spares_make(Worker *w)
+{
+    Sched *s = w->sched;
+    if (!atomic_load_explicit(&s->stash_wanted, memory_order_relaxed))
+        return false;
+    for (int i = 0; i < AHEAD; i++) {
+        Proc *p = proc_alloc();
+        memset(p->stack, 0, FIRST_STACK * sizeof *p->stack); // the page fault happens here
+        if (!keep_spare(s, w, p)) {
+            proc_dealloc(p);
+            break;
+        }
+    }
+    if (atomic_load_explicit(&s->n_stash, memory_order_relaxed) >= MAX_AHEAD)
+        atomic_store_explicit(&s->stash_wanted, false, memory_order_relaxed);
+    return true;
+}
+
 void nosi_spares_free(Proc *p)
 {
     for (Proc *next; p; p = next) {
         next = p->pid_next;
-        nosi_free(p->stack);
-        nosi_free(p);
+        proc_dealloc(p);
     }
 }
 
@@ -164,18 +207,12 @@ void nosi_spares_trim(Worker *w)
 Proc *nosi_proc_new(Sched *s, uint64_t parent)
 {
     Worker *w = nosi_worker;
-    Proc *p;
-    Value *stack;
-    size_t words = FIRST_STACK;
-
-    if ((p = w && w->sched == s ? take_spare(s, w) : take_spare_outside(s))) {
-        stack = p->stack;
-        words = (size_t)(p->stack_end - stack);
-        memset(stack, 0, words * sizeof *stack);
-    } else {
-        p = nosi_alloc(sizeof *p);
-        stack = nosi_calloc(words, sizeof *stack);
-    }
+    Proc *p = w && w->sched == s ? take_spare(s, w) : take_spare_outside(s);
+    if (!p)
+        p = proc_alloc();
+    Value *stack = p->stack;
+    size_t words = (size_t)(p->stack_end - stack);
+    memset(stack, 0, words * sizeof *stack);
     memset(p, 0, sizeof *p);
     p->stack = stack;
     p->stack_end = p->stack_high = stack + words;
@@ -360,8 +397,7 @@ void nosi_proc_free(Proc *p)
     if (w && w->sched == p->sched && p->stack_end - p->stack <= SPARE_STACK &&
         keep_spare(p->sched, w, p))
         return;
-    nosi_free(p->stack);
-    nosi_free(p);
+    proc_dealloc(p);
 }
 
 /* A process that ends while the user Show of its uncaught exception runs (FRAME_UNCAUGHT), by its

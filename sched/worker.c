@@ -794,8 +794,9 @@ static Proc *find_work(Worker *w)
             set_searching(w, true);
             uint64_t until = nosi_sched_now(s) + SPIN_NS;
             do {
-                for (int i = 0; i < 20; i++)
-                    spin_pause();
+                if (!nosi_spares_make(w))
+                    for (int i = 0; i < 20; i++)
+                        spin_pause();
                 if ((p = look_everywhere(w)))
                     goto found;
             } while (nosi_sched_now(s) < until);

@@ -250,6 +250,62 @@ TEST(parked_100000_memory)
     nosi_sched_free(s);
 }
 
+/* ---- spare processes
+ * ----------------------------------------------------------------------------------------- */
+
+static uint32_t spares_kept(Sched *s)
+{
+    uint32_t n = nosi_worker->n_spare;
+    spin_lock(&s->stash_lock);
+    for (Proc *batch = s->stash; batch; batch = (Proc *)(void *)batch->call)
+        for (Proc *p = batch; p; p = p->pid_next)
+            n++;
+    spin_unlock(&s->stash_lock);
+    return n;
+}
+
+// Nobody makes processes ahead for a program that spawns few; for one that spawns many a bounded
+// number, and they are what its next spawns get.
+static Value made_ahead(Proc *self, Value *args)
+{
+    enum { N = 200 };
+    Sched *s = self->sched;
+    Proc *made[N];
+    (void)args;
+    CHECK(!nosi_spares_make(nosi_worker));
+    CHECK_EQ(spares_kept(s), 0);
+    for (int i = 0; i < N; i++)
+        made[i] = nosi_proc_new(s, 0);
+    uint32_t before = 0, kept;
+    while (nosi_spares_make(nosi_worker)) {
+        CHECK_LT(before, kept = spares_kept(s));
+        CHECK_LT(kept, 1000);
+        before = kept;
+    }
+    CHECK_LT(N, before);
+    Proc *next = nosi_worker->spare;
+    CHECK(nosi_proc_new(s, 0) == next);
+    CHECK_EQ(spares_kept(s), before - 1);
+    nosi_proc_free(next);
+    for (int i = 0; i < N; i++)
+        nosi_proc_free(made[i]);
+    nosi_spares_trim(nosi_worker);
+    CHECK_EQ(spares_kept(s), 0);
+    return VALUE_UNIT;
+}
+static const Builtin made_ahead_b = {.name = "made_ahead", .n_params = 0, .fn = made_ahead};
+
+TEST(idle_workers_make_processes_ahead)
+{
+    Asm a = asm_begin("main", 0, 4);
+    ASM(a, CALLB, 0, 0, asm_ref(&a, &made_ahead_b));
+    ASM(a, LOADI, 0, 1, 0);
+    ASM(a, RET, 0, 0, 0);
+    Sched *s = sched(1);
+    CHECK_EQ(int_outcome(nosi_sched_call(s, asm_end(&a))), 1);
+    nosi_sched_free(s);
+}
+
 /* ---- waking from outside
  * ------------------------------------------------------------------------------------- */
 
