@@ -20,6 +20,7 @@
 #include "sched/poll.h"
 #include "sched/quiet.h"
 #include "sched/slices.h"
+#include "vm/util/cpus.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -1158,8 +1159,7 @@ Sched *nosi_sched_new(const SchedOptions *o)
     s->seeded = s->options.seed != 0;
     if (!s->options.max_depth)
         s->options.max_depth = DEFAULT_MAX_DEPTH;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t n = o->n_workers ? o->n_workers : cores > 0 ? (uint32_t)cores : 1;
+    uint32_t n = o->n_workers ? o->n_workers : nosi_cpus();
     atomic_init(&s->n_workers, s->seeded ? 1 : NOS_MIN(n, (uint32_t)MAX_WORKERS));
     atomic_init(&s->next_serial, 1);
     atomic_init(&s->next_ref, 1);

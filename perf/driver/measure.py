@@ -71,12 +71,17 @@ def row(row, langs, opt):
     repeat = 2 if opt.quick and row.repeat > 1 else row.repeat
     runs = {lang: [] for lang in commands}
     failed = {}
+    if opt.steady:
+        opt.steady.begin_row()
     for _ in range(opt.runs):
         for lang, cmd in commands.items():
             for _ in range(repeat):
                 if lang in failed:
                     break
-                run = once(cmd, opt.timeout, stdin)
+                if opt.steady:
+                    run = opt.steady.run(lambda: once(cmd, opt.timeout, stdin))
+                else:
+                    run = once(cmd, opt.timeout, stdin)
                 runs[lang].append(run)
                 if run["status"] != 0:
                     why = "stopped after the time limit" if run["status"] == 137 else f"exit status {run['status']}"
@@ -88,6 +93,8 @@ def row(row, langs, opt):
                 results.setdefault(run["result"], set()).add(lang)
     out = {"name": row.name, "group": row.group, "args": args, "note": row.note, "shown": list(row.metrics), "langs": {},
            "valid": not failed and len(results) <= 1 and (not expect or set(results) <= {expect})}
+    if opt.steady:
+        out["again"], out["unsteady"] = opt.steady.again, opt.steady.unsteady
     if not out["valid"]:
         out["results"] = {text: sorted(who) for text, who in results.items()} | ({"(expected)": [expect]} if expect else {})
     for lang, some in runs.items():

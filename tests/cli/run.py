@@ -58,6 +58,7 @@ FILES = {
     "crash.nos": "main() = { (p, r) = spawn_monitor { throw(\"child\") }\n"
                  ' receive { ("DOWN", _, _, why) -> println("main saw: " ++ why) }\n () }\n',
     "crash_wait.nos": 'main() = { spawn { throw("child") }\n receive { "never" -> ()\n after 3600000 -> () } }\n',
+    "cores.nos": "main() = println(Runtime.threadCount())\n",
     "random.nos": 'main() = { me = self()\n println((hash("abc"), Random.int(0, 1000000000), Random.float()))\n'
                   " spawn { me <- Random.int(0, 1000000000) }\n receive { n -> println(n) } }\n",
     "exit3.nos": 'main() = { print("bye"); exit(3) }\n',
@@ -362,6 +363,16 @@ def test_seed_makes_runs_equal(bench):
         raise Failure("another seed gives the same numbers")
     if bench.run("random.nos") == bench.run("random.nos"):
         raise Failure("two runs without a seed are equal")
+
+
+def test_a_worker_for_each_processor_it_may_use(bench):
+    before = os.sched_getaffinity(0)
+    try:
+        for some in (before, {min(before)}):
+            os.sched_setaffinity(0, some)
+            expect(f"threads on {len(some)}", bench.run("cores.nos"), (0, f"{len(some)}\n", ""))
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_output_comes_before_the_error(bench):

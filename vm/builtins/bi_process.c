@@ -9,6 +9,7 @@
 #include "sched/long.h"
 #include "vm/data/list.h"
 #include "vm/util/count.h"
+#include "vm/util/cpus.h"
 
 static Value ints(Proc *p, const int64_t *x, size_t n)
 {
@@ -186,7 +187,7 @@ Value nosi_bi_runtime_thread_count(Proc *p, Value *args)
 {
     (void)p;
     (void)args;
-    return value_small(NOS_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+    return value_small(nosi_cpus());
 }
 
 Value nosi_bi_runtime_uptime_ms(Proc *p, Value *args)
