@@ -43,9 +43,12 @@ struct Worker {
     uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
     uint64_t trimmed;                // how many processes had ended when it last gave memory back
+    uint64_t spawned;                // by all, when it last judged whether memory is wanted
     bool searching;                  // counted in Sched.n_searching
     bool reserves;                   // polls, and what becomes runnable is reserved for it
     uint64_t slice_end_ns, slice_ns; // the last slice of reserved work: its end, how long it took
+    uint64_t stolen_ns;              // when it last stole, 0: that was worth it
+    uint32_t stolen_n;               // how many, 0: it has judged them
     void *loop;                      // of the poller; fixed once the worker runs, or NULL
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
@@ -95,6 +98,7 @@ struct Sched {
     Proc *outside;              // of a batch that was taken for threads that are no workers
     _Atomic(bool) stash_wanted; // spawns find it empty. A hint
     _Atomic(uint32_t) n_stash;  // written under the lock, read by anybody as a hint
+    _Atomic(bool) gives_back;   // what nosi_alloc_give_back was last told
     NameTable *names;           // owned; fixed
     /* inspect_mutex */
     pthread_mutex_t inspect_mutex;
@@ -192,7 +196,7 @@ bool nosi_timers_fire(Timers *t, uint64_t now); // any worker; true when it woke
 uint64_t nosi_timers_next(Sched *s);            // of all workers; UINT64_MAX: there are none
 
 /* spawn.c */
-enum { MANY_PROCESSES = 20000 }; // that were spawned, or have ended: memory should go back
+enum { MANY_PROCESSES = 20000 }; // that have ended: memory should go back
 Proc *nosi_proc_new(Sched *s, uint64_t parent);
 void nosi_proc_start_call(Proc *p, Func *f); // first frame of a function without parameters
 void nosi_proc_free(Proc *p);

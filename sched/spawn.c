@@ -11,9 +11,10 @@ enum {
     FIRST_STACK = 12,
     SPARE_STACK = 32,
     BATCH = 64,
-    MAX_STASH = 64, // batches
-    AHEAD = 16,     // processes made ahead at a time: a few microseconds
-    MAX_AHEAD = 8,  // batches: so many are enough
+    MAX_STASH = 64,  // batches
+    AHEAD = 16,      // processes made ahead at a time: a few microseconds
+    MAX_AHEAD = 8,   // batches: so many are enough
+    SPAWN_COST = 40, // reductions: what was spawned shall run while it is in the cache
 };
 
 void (*nosi_io_process_exit)(Proc *p);
@@ -229,8 +230,6 @@ Proc *nosi_proc_new(Sched *s, uint64_t parent)
     atomic_init(&p->signals, 0);
     // Relaxed: only uniqueness matters.
     p->serial = atomic_fetch_add_explicit(&s->next_serial, 1, memory_order_relaxed);
-    if (NOS_UNLIKELY(p->serial == MANY_PROCESSES))
-        nosi_alloc_give_back();
     return p;
 }
 
@@ -309,6 +308,7 @@ Value nosi_spawn(Proc *parent, Value closure, SpawnKind kind)
     if (value_is_pointer(closure))
         closure = nosi_heap_adopt(&p->heap, nosi_heap_export(h, closure));
     start_closure(p, closure);
+    parent->budget -= SPAWN_COST;
     result = value_pid(p->serial);
     if (kind == SPAWN_LINK) {
         nosi_link_new(parent, p);

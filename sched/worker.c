@@ -222,13 +222,37 @@ static Proc *take_injected(Worker *w)
     return from_others(w, got, n, false);
 }
 
+/* The last lot took less time than carrying it over did: processes that end or wait at once, from
+ * one who spawns or wakes them one by one, are better run where they are in the cache. So a thief
+ * lets some time pass before the next lot, unless the other has more than it can do soon. */
+static bool is_patient(Worker *w, const Worker *victim)
+{
+    enum { CARRY_NS = 2000, PATIENCE_NS = 50000, LONG_QUEUE = 1000 };
+    if (!w->stolen_ns)
+        return false;
+    uint64_t now = nosi_clock_ns();
+    if (w->stolen_n) { // it has run the lot
+        if (now - w->stolen_ns >= (uint64_t)w->stolen_n * CARRY_NS)
+            w->stolen_ns = 0;
+        w->stolen_n = 0;
+    }
+    return now - w->stolen_ns < PATIENCE_NS && nosi_deque_count(&victim->q) < LONG_QUEUE;
+}
+
 static Proc *steal_from(Worker *w, Worker *victim)
 {
     Proc *got[BATCH];
     if (!nosi_deque_count(&victim->q) || is_reserved(victim))
         return NULL;
+    if (is_patient(w, victim))
+        return NULL;
     bool events = from_events(victim);
-    return from_others(w, got, nosi_deque_steal(&victim->q, got, NOS_COUNT(got)), events);
+    uint32_t n = nosi_deque_steal(&victim->q, got, NOS_COUNT(got));
+    if (n) {
+        w->stolen_n = n;
+        w->stolen_ns = nosi_clock_ns();
+    }
+    return from_others(w, got, n, events);
 }
 
 static Worker *random_other(Worker *w)
@@ -857,6 +881,25 @@ static void poll_sometimes(Worker *w)
     poll_events(w, 0);
 }
 
+/* Another process has ended here. While processes end and hardly any are spawned, what they leave
+ * goes back to the system at once: the allocator looks at the time only when something else is
+ * freed, so after a burst most would stay. While as many are spawned their memory is wanted again.
+ */
+static void count_end(Worker *w)
+{
+    enum { JUDGE = 1024 };
+    Sched *s = w->sched;
+    uint64_t n = atomic_load_explicit(&w->n_ended, memory_order_relaxed) + 1;
+    atomic_store_explicit(&w->n_ended, n, memory_order_relaxed);
+    if (n % JUDGE == 0) {
+        uint64_t spawned = atomic_load_explicit(&s->next_serial, memory_order_relaxed);
+        bool back = spawned >= MANY_PROCESSES && spawned - w->spawned < JUDGE / 4;
+        w->spawned = spawned;
+        if (atomic_exchange_explicit(&s->gives_back, back, memory_order_relaxed) != back)
+            nosi_alloc_give_back(back);
+    }
+}
+
 static void run_one(Worker *w, Proc *p)
 {
     Sched *s = w->sched;
@@ -909,9 +952,7 @@ again:;
         break;
     case RUN_EXITED:
         nosi_proc_exit(p);
-        atomic_store_explicit(&w->n_ended,
-                              atomic_load_explicit(&w->n_ended, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
+        count_end(w);
         break;
     }
     if (reserved_since(w) && !keeps_reservation(w, false)) {

@@ -98,16 +98,18 @@ char *nosi_strdup(const char *s)
     return memcpy(nosi_alloc(n), s, n);
 }
 
-void nosi_alloc_give_back(void)
+void nosi_alloc_give_back(bool at_once)
 {
 #if NOS_MIMALLOC
-    // mimalloc looks at the time only when something else is freed: after a burst most would stay.
-    // The environment can still say otherwise.
 #if MI_MALLOC_VERSION < 210
-    mi_option_set_default(mi_option_decommit_delay, 0);
+    const mi_option_t delay = mi_option_decommit_delay;
 #else
-    mi_option_set_default(mi_option_purge_delay, 0);
+    const mi_option_t delay = mi_option_purge_delay;
 #endif
+    enum { LATER_MS = 25 };
+    mi_option_set_default(delay, at_once ? 0 : LATER_MS); // the environment can say otherwise
+#else
+    (void)at_once;
 #endif
 }
 

@@ -22,9 +22,11 @@ void nosi_free(void *p);                // takes p; NULL is fine
 char *nosi_strdup(const char *s);       // gives a copy
 /* Gives unused memory of the calling thread back to the system. Takes about a millisecond. */
 void nosi_alloc_trim(void);
-/* From now on pages that become free go back at once, not some milliseconds later: for programs of
- * very many processes. Others, which collect and use the same memory again, would pay for it. */
-void nosi_alloc_give_back(void);
+/* From now on pages that become free go back to the system at once (true), or some milliseconds
+ * later if they are still free then and something else is freed. At once is for when nobody wants
+ * memory any more: pages that are used again cost a page fault, and giving them back stops all
+ * threads. */
+void nosi_alloc_give_back(bool at_once);
 size_t nosi_resident_kb(void); // of the whole program; 0 when the system does not tell
 
 #endif
