@@ -15,19 +15,42 @@
 
 typedef CodePage Mapping;
 
+/* Tables that grow leave blocks behind, which are used again at once, since the first use of a page
+ * costs more than all that is done with it. What MIR frees is not: the pinned version reads SSA
+ * edges that it has freed (gvn_modify). Blocks begin behind a header of 8 bytes, at multiples
+ * of 16. Up to 1 KB there is a class of blocks for each size, above that four for each power of
+ * two. */
+enum {
+    BLOCK_HEADER = 8,
+    BLOCK_ALIGN = 16,
+    SMALL_BLOCK = 1024,
+    N_SMALL = SMALL_BLOCK / BLOCK_ALIGN
+};
+enum { N_CLASSES = N_SMALL + 1 + 4 * 32 };
+
+typedef struct Block {
+    size_t bytes;       // of all of it: the size of its class
+    struct Block *next; // while it is free; otherwise what MIR stores
+} Block;
+
+typedef struct Pool {
+    size_t used;            // bytes of the image
+    Block *free[N_CLASSES]; // by class
+} Pool;
+
 /* What a context allocates first. To fill MIR's tables takes a third of the time of a small
  * compilation, so they are filled once: later contexts begin with a copy, at the same addresses,
  * since the tables point to each other. */
 typedef struct Image {
     MIR_context_t mir; // lives in `data`
-    size_t used;
-    char *fresh;    // owned; the first `n_fresh` bytes of `data` as they were before a compilation
-    size_t n_fresh; // 0: there is no such copy
-    Mapping page;   // owned
-    _Alignas(16) char data[];
+    Pool pool;
+    char *data;      // owned, mapped
+    char *fresh;     // owned; `data` and `pool` as they were before a compilation
+    Pool fresh_pool; // used == 0: there is no such copy
+    Mapping page;    // owned
 } Image;
 
-enum { IMAGE_BYTES = 1 << 20 }; // twice what MIR's tables need: small functions fit in as well
+enum { IMAGE_BYTES = 1 << 20 }; // what most functions need
 
 static Image *spare; // owned; the image of nobody, or NULL
 
@@ -44,8 +67,6 @@ static _Thread_local MirCtx *current; // whose MIR code runs on this thread
 
 /* ---- what MIR calls instead of the C library ------------------------------------------------- */
 
-enum { SIZE_HEADER = 16 }; // keeps the arena's alignment
-
 void *nosi_mir_malloc(size_t bytes);
 void *nosi_mir_calloc(size_t n, size_t bytes);
 void *nosi_mir_realloc(void *p, size_t bytes);
@@ -54,19 +75,40 @@ void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t
 int nosi_mir_munmap(void *addr, size_t bytes);
 int nosi_mir_mprotect(void *addr, size_t bytes, int prot);
 
+static Block *block_of(void *p)
+{
+    return (Block *)(void *)((char *)p - BLOCK_HEADER);
+}
+
+/* The class of blocks for so many bytes, header included; `size`: of its blocks. */
+static unsigned class_for(size_t bytes, size_t *size)
+{
+    if (bytes <= SMALL_BLOCK) {
+        *size = (bytes + BLOCK_ALIGN - 1) & ~(size_t)(BLOCK_ALIGN - 1);
+        return (unsigned)(*size / BLOCK_ALIGN);
+    }
+    unsigned log = 63 - (unsigned)__builtin_clzll(bytes - 1); // 2^log < bytes <= 2^(log + 1)
+    size_t step = (size_t)1 << (log - 2), quarter = (bytes - 1) >> (log - 2);
+    *size = (quarter + 1) * step;
+    return N_SMALL + 1 + 4 * (log - 10) + (unsigned)(quarter & 3);
+}
+
 void *nosi_mir_malloc(size_t bytes)
 {
     Image *image = current->image;
-    size_t need = (SIZE_HEADER + bytes + SIZE_HEADER - 1) & ~(size_t)(SIZE_HEADER - 1);
-    size_t *p;
-    if (NOS_LIKELY(need <= IMAGE_BYTES - image->used)) {
-        p = (size_t *)(void *)(image->data + image->used);
-        image->used += need;
+    size_t size;
+    Block **list = &image->pool.free[class_for(bytes + BLOCK_HEADER, &size)], *b = *list;
+    if (b) {
+        *list = b->next;
+    } else if (NOS_LIKELY(size <= IMAGE_BYTES - BLOCK_HEADER - image->pool.used)) {
+        b = block_of(image->data + BLOCK_ALIGN + image->pool.used);
+        image->pool.used += size;
     } else {
-        p = nosi_arena_alloc_raw(&current->arena, need);
+        b = block_of((char *)nosi_arena_alloc_raw(&current->arena, size + BLOCK_ALIGN) +
+                     BLOCK_ALIGN);
     }
-    *p = bytes;
-    return (char *)p + SIZE_HEADER;
+    b->bytes = size;
+    return (char *)b + BLOCK_HEADER;
 }
 
 void *nosi_mir_calloc(size_t n, size_t bytes)
@@ -74,19 +116,34 @@ void *nosi_mir_calloc(size_t n, size_t bytes)
     return memset(nosi_mir_malloc(n * bytes), 0, n * bytes);
 }
 
+void nosi_mir_free(void *p)
+{
+    (void)p; // see Pool
+}
+
+/* The block is nobody's any more. */
+static void give_back(Block *b)
+{
+    size_t size;
+    Block **list = &current->image->pool.free[class_for(b->bytes, &size)];
+    NOS_ASSERT(size == b->bytes);
+#if NOS_DEBUG >= 2
+    memset(&b->next, 0xA5, size - BLOCK_HEADER); // who uses it still shall notice
+#endif
+    b->next = *list;
+    *list = b;
+}
+
 void *nosi_mir_realloc(void *p, size_t bytes)
 {
     if (!p)
         return nosi_mir_malloc(bytes);
-    size_t old = *(size_t *)((char *)p - SIZE_HEADER);
+    size_t old = block_of(p)->bytes - BLOCK_HEADER;
     if (bytes <= old)
         return p;
-    return memcpy(nosi_mir_malloc(bytes), p, old);
-}
-
-void nosi_mir_free(void *p)
-{
-    (void)p; // image and arena go as a whole
+    void *to = memcpy(nosi_mir_malloc(bytes), p, old);
+    give_back(block_of(p));
+    return to;
 }
 
 void *nosi_mir_mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
@@ -155,13 +212,15 @@ static void fill_image(MirCtx *m)
 {
     Image *image = m->image = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
     if (image) {
-        memcpy(image->data, image->fresh, image->used = image->n_fresh);
+        image->pool = image->fresh_pool;
+        memcpy(image->data, image->fresh, BLOCK_HEADER + image->pool.used);
         return;
     }
-    image = m->image = nosi_alloc(sizeof *image + IMAGE_BYTES);
-    image->used = image->n_fresh = 0;
-    image->fresh = NULL;
-    image->page = (Mapping){0};
+    image = m->image = nosi_calloc(1, sizeof *image);
+    image->data =
+        mmap(NULL, IMAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (image->data == MAP_FAILED)
+        nosi_fatal("out of memory (%d bytes)", IMAGE_BYTES);
     image->mir = MIR_init();
     MIR_set_error_func(image->mir, on_mir_error);
     MIR_gen_init(image->mir);
@@ -171,8 +230,9 @@ static void fill_image(MirCtx *m)
     if (m->maps.n != 1 || !close_page(image, &m->maps.at[0]) || m->arena.blocks)
         return; // not what the pinned MIR does: the image serves once
     image->page = vec_pop(&m->maps);
-    image->fresh = nosi_alloc(image->used);
-    memcpy(image->fresh, image->data, image->n_fresh = image->used);
+    image->fresh_pool = image->pool;
+    image->fresh = nosi_alloc(BLOCK_HEADER + image->pool.used);
+    memcpy(image->fresh, image->data, BLOCK_HEADER + image->pool.used);
 }
 
 static void free_image(Image *image)
@@ -181,6 +241,7 @@ static void free_image(Image *image)
         return;
     if (image->page.addr)
         munmap(image->page.addr, image->page.bytes);
+    munmap(image->data, IMAGE_BYTES);
     nosi_free(image->fresh);
     nosi_free(image);
 }
@@ -208,7 +269,7 @@ void nosi_mirctx_close(MirCtx *m)
     vec_free(&m->maps);
     nosi_arena_free(&m->arena);
     Image *image = m->image;
-    if (image->n_fresh)
+    if (image->fresh)
         image = __atomic_exchange_n(&spare, image, __ATOMIC_ACQ_REL);
     free_image(image); // one spare is enough
     nosi_free(m);

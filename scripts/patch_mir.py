@@ -37,6 +37,14 @@ PATCHES = [
      "  rd.reg = reg;\n  rd.name = NULL;\n",
      "  if (reg < VARR_LENGTH (reg_desc_t, func_regs->reg_descs) && VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg].reg == reg)\n"
      "    return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg];\n  rd.reg = reg;\n  rd.name = NULL;\n"),
+
+    ("mir-varr.h", "tables begin small: what they reserve for large functions is touched for small ones too, and copied",
+     "    if (size == 0) size = VARR_DEFAULT_SIZE;",
+     "    if (size == 0 || size > VARR_DEFAULT_SIZE) size = VARR_DEFAULT_SIZE;"),
+
+    ("mir-htab.h", "hash tables too",
+     "    for (size = 2; min_size > size; size *= 2)",
+     "    for (size = 2; min_size > size && size < 64; size *= 2)"),
 ]
 
 
