@@ -70,8 +70,9 @@ typedef struct Emit {
 
 static MIR_reg_t new_reg(Emit *e, MIR_type_t t)
 {
-    char name[16];
-    snprintf(name, sizeof name, "v%u", e->n_names++);
+    char name[16] = "v";
+    if (e->text) // nobody else looks at names
+        snprintf(name, sizeof name, "v%u", e->n_names++);
     return MIR_new_func_reg(e->mir, e->func->u.func, t, name);
 }
 static MIR_op_t op_reg(Emit *e, MIR_reg_t r)

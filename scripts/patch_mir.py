@@ -33,10 +33,118 @@ PATCHES = [
      '  {MIR_DNEG, "r 0"',
      '  {MIR_UNSPEC, "c1 r r", "F2 Y 0F 51 r1 R2", 0}, {MIR_UNSPEC, "c1 r md", "F2 Y 0F 51 r1 m2", 0},\n  {MIR_DNEG, "r 0"'),
 
-    ("mir.c", "registers are numbered in the order of their descriptions: finding one needs no hash table",
-     "  rd.reg = reg;\n  rd.name = NULL;\n",
-     "  if (reg < VARR_LENGTH (reg_desc_t, func_regs->reg_descs) && VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg].reg == reg)\n"
-     "    return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg];\n  rd.reg = reg;\n  rd.name = NULL;\n"),
+    # A module is compiled once, then its context is thrown away.
+    ("mir-gen.c", "nobody needs a function's instructions as they were before",
+     "  _MIR_duplicate_func_insns (ctx, func_item);\n", ""),
+
+    ("mir-gen.c", "nor back",
+     "  _MIR_restore_func_insns (ctx, func_item);\n", ""),
+
+    # Registers are known by their number, which is the index of their description. Nobody looks for those that MIR adds by
+    # name, and the names that we give are different. Hash tables of names, and making them, took a tenth of the time.
+    ("mir.c", "names of registers are not entered into tables",
+     """  if (!any_p && _MIR_reserved_name_p (ctx, name))
+    MIR_get_error_func (ctx) (MIR_reserved_name_error, "redefining a reserved name %s", name);
+  rd.name = (char *) get_ctx_str (ctx, name);
+""",
+     "  rd.name = (char *) name;\n"),
+
+    ("mir.c", "nor looked up there",
+     """  if (HTAB_DO (size_t, func_regs->name2rdn_tab, rdn, HTAB_FIND, tab_rdn)) {
+    VARR_POP (reg_desc_t, func_regs->reg_descs);
+    MIR_get_error_func (ctx) (MIR_repeated_decl_error, "Repeated reg declaration %s", name);
+  }
+""", ""),
+
+    ("mir.c", "nor are their numbers",
+     """  htab_res = HTAB_DO (size_t, func_regs->name2rdn_tab, rdn, HTAB_INSERT, tab_rdn);
+  mir_assert (!htab_res);
+  if (hard""",
+     "  if (hard"),
+
+    ("mir.c", "nor are their numbers",
+     """  htab_res = HTAB_DO (size_t, func_regs->reg2rdn_tab, rdn, HTAB_INSERT, tab_rdn);
+  mir_assert (!htab_res);
+""", ""),
+
+    ("mir.c", "the few registers that are looked for by name come first: parameters",
+     """  temp_rdn = VARR_LENGTH (reg_desc_t, func_regs->reg_descs);
+  VARR_PUSH (reg_desc_t, func_regs->reg_descs, rd);
+  if (!HTAB_DO (size_t, func_regs->name2rdn_tab, temp_rdn, HTAB_FIND, rdn)) {
+    VARR_POP (reg_desc_t, func_regs->reg_descs);
+    return NULL; /* undeclared */
+  }
+  VARR_POP (reg_desc_t, func_regs->reg_descs);
+  return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[rdn];
+""",
+     """  for (rdn = 1; rdn < VARR_LENGTH (reg_desc_t, func_regs->reg_descs); rdn++)
+    if (strcmp (VARR_ADDR (reg_desc_t, func_regs->reg_descs)[rdn].name, name) == 0)
+      return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[rdn];
+  return NULL; /* undeclared */
+"""),
+
+    ("mir.c", "a register's number is the index of its description",
+     """  rd.reg = reg;
+  rd.name = NULL;
+  rd.type = MIR_T_I64; /* to eliminate warnings */
+  temp_rdn = VARR_LENGTH (reg_desc_t, func_regs->reg_descs);
+  VARR_PUSH (reg_desc_t, func_regs->reg_descs, rd);
+  if (!HTAB_DO (size_t, func_regs->reg2rdn_tab, temp_rdn, HTAB_FIND, rdn)) {
+    VARR_POP (reg_desc_t, func_regs->reg_descs);
+    MIR_get_error_func (ctx) (MIR_undeclared_func_reg_error, "undeclared reg %u of func %s", reg,
+                              func->name);
+  }
+  VARR_POP (reg_desc_t, func_regs->reg_descs);
+  return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[rdn];
+""",
+     """  if (reg == 0 || reg >= VARR_LENGTH (reg_desc_t, func_regs->reg_descs))
+    MIR_get_error_func (ctx) (MIR_undeclared_func_reg_error, "undeclared reg %u of func %s", reg,
+                              func->name);
+  mir_assert (VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg].reg == reg);
+  return &VARR_ADDR (reg_desc_t, func_regs->reg_descs)[reg];
+"""),
+
+    ("mir.c", "names of parameters are kept",
+     "= create_func_reg (ctx, func, vars[i].name, NULL",
+     "= create_func_reg (ctx, func, get_ctx_str (ctx, vars[i].name), NULL"),
+
+    ("mir.c", "so are those of other registers",
+     "  return new_func_reg (ctx, func, type, name, NULL);",
+     "  return new_func_reg (ctx, func, type, get_ctx_str (ctx, name), NULL);"),
+
+    ("mir.c", "and those of global ones",
+     "  return new_func_reg (ctx, func, type, name, hard_reg_name);",
+     "  return new_func_reg (ctx, func, type, get_ctx_str (ctx, name), hard_reg_name);"),
+
+    ("mir.c", "temporary registers need no names of their own",
+     """  for (;;) {
+    func->last_temp_num++;
+    if (func->last_temp_num == 0)
+      MIR_get_error_func (ctx) (MIR_unique_reg_error, "out of unique regs");
+    sprintf (reg_name, "%s%d", TEMP_REG_NAME_PREFIX, func->last_temp_num);
+
+    if (find_rd_by_name (ctx, reg_name, func) == NULL)
+      return MIR_new_func_reg (ctx, func, type, reg_name);
+  }
+""",
+     "  return new_func_reg (ctx, func, type, TEMP_REG_NAME_PREFIX, NULL);\n"),
+
+    ("mir-gen.c", "nor do those of the SSA form",
+     """  VARR_TRUNC (char, reg_name, 0);
+  VARR_PUSH_ARR (char, reg_name, name, strlen (name));
+  VARR_PUSH (char, reg_name, sep);
+  sprintf (ind_str, "%lu", (unsigned long) index); /* ??? should be enough to unique */
+  VARR_PUSH_ARR (char, reg_name, ind_str, strlen (ind_str) + 1);
+  if (hard_reg_name == NULL) {
+    new_reg = MIR_new_func_reg (ctx, func, type, VARR_ADDR (char, reg_name)) + MAX_HARD_REG;
+  } else {
+    new_reg = (MIR_new_global_func_reg (ctx, func, type, VARR_ADDR (char, reg_name), hard_reg_name)
+""",
+     """  if (hard_reg_name == NULL) {
+    new_reg = _MIR_new_temp_reg (ctx, type, func) + MAX_HARD_REG;
+  } else {
+    new_reg = (MIR_new_global_func_reg (ctx, func, type, name, hard_reg_name)
+"""),
 
     ("mir-varr.h", "tables begin small: what they reserve for large functions is touched for small ones too, and copied",
      "    if (size == 0) size = VARR_DEFAULT_SIZE;",
