@@ -396,6 +396,21 @@ static void emit_leave_end(Emit *e)
     jump(e, e->left);
 }
 
+/* header >> 8 & mask of the object in register x. What fits is loaded alone, without shifts and
+ * masks: a test of the class is the most frequent thing that code begins with. */
+static MIR_reg_t class_of(Emit *e, MIR_reg_t x, uint64_t mask)
+{
+    if (mask == UINT8_MAX || mask == UINT32_MAX) {
+        MIR_reg_t h = new_reg(e, MIR_T_I64);
+        MIR_type_t t = mask == UINT8_MAX ? MIR_T_U8 : MIR_T_U32;
+        emit2(e, MIR_MOV, op_reg(e, h), op_mem(e, t, 1 - TAG_OBJECT, x));
+        return h;
+    }
+    MIR_reg_t h = load(e, -TAG_OBJECT, x);
+    h = binary(e, MIR_URSH, op_reg(e, h), op_int(e, 8));
+    return binary(e, MIR_AND, op_reg(e, h), op_int(e, (int64_t)mask));
+}
+
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 typedef struct Proto {
@@ -618,9 +633,7 @@ static void emit_call_closure(Emit *e, Ref r)
     MIR_reg_t closure = in_reg(e, e->ir->args.at[i->args]);
     MIR_reg_t t = binary(e, MIR_AND, op_reg(e, closure), op_int(e, TAG_MASK));
     jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
-    MIR_reg_t h = load(e, -TAG_OBJECT, closure);
-    h = binary(e, MIR_URSH, op_reg(e, h), op_int(e, 8));
-    h = binary(e, MIR_AND, op_reg(e, h), op_int(e, 0xFF));
+    MIR_reg_t h = class_of(e, closure, 0xFF);
     jump_if(e, MIR_BNE, slow, op_reg(e, h), op_int(e, OBJ_CLOSURE));
     MIR_reg_t cell = load(e, 8 - TAG_OBJECT, closure);
     MIR_reg_t f = load(e, (int64_t)offsetof(FuncCell, current), cell);
@@ -689,20 +702,6 @@ static MIR_insn_code_t inverse_code(IrCond c)
     return (MIR_insn_code_t)ints[c];
 }
 
-/* header >> 8 & mask of the object in register x. */
-static MIR_reg_t class_of(Emit *e, MIR_reg_t x, uint64_t mask)
-{
-    MIR_reg_t h = load(e, -TAG_OBJECT, x);
-    if (mask == 0xFFFFFFFFu) {
-        h = binary(e, MIR_LSH, op_reg(e, h), op_int(e, 24));
-        return binary(e, MIR_URSH, op_reg(e, h), op_int(e, 32));
-    }
-    h = binary(e, MIR_URSH, op_reg(e, h), op_int(e, 8));
-    MIR_reg_t m = new_reg(e, MIR_T_I64);
-    emit2(e, MIR_MOV, op_reg(e, m), op_int(e, (int64_t)mask));
-    return binary(e, MIR_AND, op_reg(e, h), op_reg(e, m));
-}
-
 /* Jumps to `no` unless test r holds. */
 static void jump_unless(Emit *e, Ref r, MIR_label_t no)
 {
@@ -735,9 +734,7 @@ static void jump_unless(Emit *e, Ref r, MIR_label_t no)
         MIR_reg_t t = binary(e, MIR_AND, op_reg(e, x), op_int(e, TAG_MASK));
         jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
         MIR_reg_t h = class_of(e, x, (uint64_t)i->imm2);
-        MIR_reg_t k = new_reg(e, MIR_T_I64);
-        emit2(e, MIR_MOV, op_reg(e, k), op_int(e, i->imm));
-        jump_if(e, MIR_BNE, no, op_reg(e, h), op_reg(e, k));
+        jump_if(e, MIR_BNE, no, op_reg(e, h), op_int(e, i->imm));
         return;
     }
     default:
