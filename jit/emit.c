@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "jit/code.h"
+#include "jit/entry.h"
 #include "jit/loop.h"
 #include "jit/mirctx.h"
 #include "jit/runtime.h"
@@ -60,8 +61,7 @@ typedef struct Emit {
     uint64_t *live_in; // by block: sets of Refs
     uint32_t words;
     void *generic; // machine code
-    MIR_item_t generic_func;
-    StrBuf *text; // gets the MIR, or NULL
+    StrBuf *text;  // gets the MIR, or NULL
 } Emit;
 
 #define IN(r) (&e->ir->ins.at[r])
@@ -553,7 +553,7 @@ static void return_call(Emit *e, MIR_reg_t value, MIR_op_t status)
     jump(e, e->ret);
 }
 
-/* Calls an entry for boxed arguments (emit_generic), which leaves at `no` when it declines. */
+/* Calls an entry for boxed arguments (entry.h), which leaves at `no` when it declines. */
 static void call_generic(Emit *e, Ref r, MIR_reg_t entry, MIR_reg_t args, bool tail, MIR_label_t no)
 {
     MIR_reg_t out[2] = {tail ? new_reg(e, MIR_T_I64) : reg_of(e, r), new_reg(e, MIR_T_I64)};
@@ -1355,118 +1355,6 @@ static void find_fused(Emit *e)
     }
 }
 
-/* (Value *args) -> (Value, status): unboxes the arguments, calls the typed entry, boxes the result.
- */
-static void emit_generic(Emit *e)
-{
-    const Signature *sig = &e->self->sig;
-    MIR_type_t results[2] = {MIR_T_I64, MIR_T_I64};
-    e->func = MIR_new_func(e->mir, "generic", 2, results, 1, MIR_T_I64, "args");
-    e->generic_func = e->func;
-    e->n_names = 0;
-    MIR_reg_t machine = MIR_new_global_func_reg(e->mir, e->func->u.func, MIR_T_I64, "m", "r15");
-    MIR_reg_t args = MIR_reg(e->mir, "args", e->func->u.func);
-    e->result = new_reg(e, MIR_T_I64);
-    e->status = new_reg(e, MIR_T_I64);
-    MIR_label_t decline = new_label(e), ret = new_label(e);
-    MIR_op_t ops[MAX_OPS];
-    MIR_type_t types[MAX_OPS];
-    struct {
-        MIR_label_t slow, back;
-        MIR_reg_t v, out;
-    } cold[MAX_SIGNATURE];
-    uint32_t n_cold = 0;
-    for (uint32_t k = 0; k < sig->n; k++) {
-        MIR_reg_t v = load(e, (int64_t)k * 8, args), out = v;
-        types[k] = mir_type((IrType)sig->param[k]);
-        switch ((IrType)sig->param[k]) {
-        case TY_INT: {
-            out = new_reg(e, MIR_T_I64);
-            MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, 1));
-            cold[n_cold].slow = new_label(e);
-            cold[n_cold].back = new_label(e);
-            cold[n_cold].v = v;
-            cold[n_cold].out = out;
-            jump_if(e, MIR_BNE, cold[n_cold].slow, op_reg(e, t), op_int(e, 0));
-            emit3(e, MIR_RSH, op_reg(e, out), op_reg(e, v), op_int(e, 1));
-            place(e, cold[n_cold].back);
-            n_cold++;
-            break;
-        }
-        case TY_FLOAT: {
-            out = new_reg(e, MIR_T_D);
-            MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, TAG_MASK));
-            jump_if(e, MIR_BNE, decline, op_reg(e, t), op_int(e, TAG_OBJECT));
-            MIR_reg_t h = class_of(e, v, 0xFF);
-            jump_if(e, MIR_BNE, decline, op_reg(e, h), op_int(e, OBJ_FLOAT));
-            emit2(e, MIR_DMOV, op_reg(e, out), op_mem(e, MIR_T_D, 8 - TAG_OBJECT, v));
-            break;
-        }
-        case TY_BOOL: {
-            out = new_reg(e, MIR_T_I64);
-            MIR_label_t fine = new_label(e);
-            jump_if(e, MIR_BEQ, fine, op_reg(e, v), op_int(e, (int64_t)VALUE_TRUE.bits));
-            jump_if(e, MIR_BNE, decline, op_reg(e, v), op_int(e, (int64_t)VALUE_FALSE.bits));
-            place(e, fine);
-            emit3(e, MIR_EQ, op_reg(e, out), op_reg(e, v), op_int(e, (int64_t)VALUE_TRUE.bits));
-            break;
-        }
-        default:
-            break;
-        }
-        ops[k] = op_reg(e, out);
-    }
-    MIR_op_t at = address(e, &e->self->entry);
-    MIR_reg_t entry = load(e, 0, at.u.reg);
-    jump_if(e, MIR_BEQ, decline, op_reg(e, entry), op_int(e, 0));
-    for (uint32_t k = 0; k < sig->n; k++) // the callee's now: nobody else keeps them alive
-        if (sig->param[k] == TY_ANY)
-            emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, (int64_t)k * 8, args), op_int(e, 0));
-    MIR_type_t res[2] = {mir_type((IrType)sig->result), MIR_T_I64};
-    MIR_reg_t out[2] = {sig->result == TY_FLOAT ? new_reg(e, MIR_T_D) : e->result, e->status};
-    call(e, op_reg(e, entry), 2, res, out, sig->n, ops, types);
-    jump_if(e, MIR_BNE, ret, op_reg(e, e->status), op_int(e, 0));
-    if (sig->result == TY_BOOL) {
-        MIR_reg_t t = binary(e, MIR_LSH, op_reg(e, e->result), op_int(e, 3));
-        emit3(e, MIR_ADD, op_reg(e, e->result), op_reg(e, t), op_int(e, (int64_t)VALUE_FALSE.bits));
-    } else if (sig->result == TY_INT || sig->result == TY_FLOAT) {
-        MIR_label_t box = new_label(e);
-        if (sig->result == TY_INT) {
-            MIR_reg_t twice = binary(e, MIR_LSH, op_reg(e, e->result), op_int(e, 1));
-            MIR_reg_t half = binary(e, MIR_RSH, op_reg(e, twice), op_int(e, 1));
-            jump_if(e, MIR_BNE, box, op_reg(e, half), op_reg(e, e->result));
-            emit2(e, MIR_MOV, op_reg(e, e->result), op_reg(e, twice));
-            jump(e, ret);
-        }
-        place(e, box);
-        MIR_op_t a[2] = {op_reg(e, load(e, MACHINE(proc), machine)), op_reg(e, out[0])};
-        MIR_type_t ty[2] = {MIR_T_I64, res[0]}, one = MIR_T_I64;
-        call(e,
-             sig->result == TY_INT ? C_FUNCTION(nosi_jit_box_int) : C_FUNCTION(nosi_jit_box_float),
-             1, &one, &e->result, 2, a, ty);
-        jump_if(e, MIR_BNE, ret, op_reg(e, e->result), op_int(e, (int64_t)VALUE_THROWN.bits));
-        emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(raised), machine), op_int(e, 1));
-        emit2(e, MIR_MOV, op_reg(e, e->status), op_int(e, STATUS_LEFT));
-    }
-    jump(e, ret);
-    for (uint32_t k = 0; k < n_cold; k++) {
-        place(e, cold[k].slow);
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, cold[k].v), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BNE, decline, op_reg(e, t), op_int(e, TAG_OBJECT));
-        MIR_reg_t h = class_of(e, cold[k].v, 0xFF);
-        jump_if(e, MIR_BNE, decline, op_reg(e, h), op_int(e, OBJ_INT64));
-        emit2(e, MIR_MOV, op_reg(e, cold[k].out), op_mem(e, MIR_T_I64, 8 - TAG_OBJECT, cold[k].v));
-        jump(e, cold[k].back);
-    }
-    place(e, decline);
-    emit2(e, MIR_MOV, op_reg(e, e->result), op_int(e, 0));
-    emit2(e, MIR_MOV, op_reg(e, e->status), op_int(e, STATUS_DECLINED));
-    place(e, ret);
-    MIR_append_insn(e->mir, e->func,
-                    MIR_new_ret_insn(e->mir, 2, op_reg(e, e->result), op_reg(e, e->status)));
-    MIR_finish_func(e->mir);
-}
-
 static void emit_main(Emit *e)
 {
     const Ir *ir = e->ir;
@@ -1558,23 +1446,19 @@ static void *build(struct MIR_context *mir, void *arg)
     MIR_module_t module = MIR_new_module(mir, "nostos");
     emit_main(e);
     MIR_item_t main_func = e->func;
-    if (e->ir->osr_pc == IR_CALL_PC)
-        emit_generic(e);
-    if (e->text) { // linking changes it
+    if (e->text) // linking changes it
         print_mir(e, main_func);
-        if (e->generic_func)
-            print_mir(e, e->generic_func);
-    }
     if (e->code->n_mir > MAX_MIR)
         return NULL;
     MIR_finish_module(mir);
     MIR_load_module(mir, module);
     MIR_link(mir, no_interface, NULL, NULL);
-    if (e->generic_func) {
-        MIR_gen(mir, e->generic_func);
-        e->generic = e->generic_func->u.func->machine_code;
-    }
     MIR_gen(mir, main_func);
+    if (e->ir->osr_pc == IR_CALL_PC) {
+        EntryCode c;
+        nosi_entry_make(&c, e->self);
+        e->generic = _MIR_publish_code(mir, c.at, c.n);
+    }
     return main_func->u.func->machine_code;
 }
 

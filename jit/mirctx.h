@@ -36,7 +36,8 @@ size_t nosi_code_extent(const CodePages *pages, const void *from, const void *ot
 struct MIR_context;
 typedef struct MirCtx MirCtx;
 
-/* UNSPEC instruction: (to, x) the square root of a double. scripts/patch_mir.py gives MIR its pattern. */
+/* UNSPEC instruction: (to, x) the square root of a double. scripts/patch_mir.py gives MIR its
+ * pattern. */
 enum { MIR_SQRT = 1 };
 
 /* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
