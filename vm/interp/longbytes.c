@@ -2,6 +2,7 @@
 #include "vm/interp/longbytes.h"
 
 #include "vm/util/alloc.h"
+#include "vm/util/populate.h"
 #include "vm/util/utf8.h"
 
 static void bytes_drop(LongOp *op)
@@ -38,6 +39,11 @@ static Value bytes_step(Proc *p, LongOp *op)
                     return o->done(p, o);
                 }
                 o->chars += nosi_utf8_count(s + o->i, n);
+            }
+            // Large memory is fresh from the system. What is written next is pages of it.
+            if (o->to && o->at >= o->populated && o->part[o->k].n >= POPULATE_MOST) {
+                nosi_populate(o->to + o->at, NOS_MIN(left, (size_t)POPULATE_MOST));
+                o->populated = o->at + POPULATE_MOST;
             }
             if (!s) { // what is there already, as long as the period fits
                 n = NOS_MIN(n, o->at - o->at % o->period);

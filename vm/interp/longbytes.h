@@ -27,6 +27,7 @@ struct ByteOp {
     size_t i;   // what is done of it
     char *to;
     size_t at, period;
+    size_t populated; // of `to`: up to here
     bool text, invalid;
     size_t chars;
     StrBlob *blob; // owned, until `done` takes it
