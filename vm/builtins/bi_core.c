@@ -248,8 +248,17 @@ static Value show_user(Proc *p, Value *args, ValueVec *parts)
     return nosi_trap(p, nosi_lib_funcs[LIB_SHOW_USER], 2, (Value[]){args[0], list});
 }
 
+/* The texts of the numbers that are shown most often are made once, as literals. */
+enum { FEW_NUMBERS = 256 };
+static _Atomic(uint64_t) texts_of_few[FEW_NUMBERS]; // Values, 0: not made yet
+
 static Value show_small(Proc *p, int64_t i)
 {
+    // Acquire: pairs with the release below, the text was written before.
+    _Atomic(uint64_t) *made = i >= 0 && i < FEW_NUMBERS ? &texts_of_few[i] : NULL;
+    uint64_t bits = made ? atomic_load_explicit(made, memory_order_acquire) : 0;
+    if (bits)
+        return (Value){bits};
     char digits[24], *end = digits + sizeof digits, *d = end;
     uint64_t x = i < 0 ? -(uint64_t)i : (uint64_t)i;
     do
@@ -257,7 +266,12 @@ static Value show_small(Proc *p, int64_t i)
     while (x /= 10);
     if (i < 0)
         *--d = '-';
-    return bi_string(p, d, (size_t)(end - d));
+    Value text = bi_string(p, d, (size_t)(end - d));
+    if (made && value_is_string(text)) {
+        text = nosi_literal_copy(text);
+        atomic_store_explicit(made, text.bits, memory_order_release);
+    }
+    return text;
 }
 
 typedef struct ShowOp {

@@ -389,12 +389,31 @@ bool nosi_string_of_blob(Heap *h, StrBlob *b, size_t n, size_t chars, Value *out
 /* ---- concatenation
  * ------------------------------------------------------------------------------------------- */
 
+/* Pieces that are appended are a few bytes mostly: the call of memcpy takes longer than the copy.
+ */
+NOS_INLINE void copy_piece(char *to, const char *from, size_t n)
+{
+    if (n > 16) {
+        memcpy(to, from, n);
+    } else if (n >= 8) { // the two halves may overlap
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else if (n >= 2) {
+        memcpy(to, from, 2);
+        memcpy(to + n - 2, from + n - 2, 2);
+    } else if (n) {
+        *to = *from;
+    }
+}
+
 static char *put(char *to, Value s)
 {
     size_t n;
     const char *p = view(s, &n);
-    if (n)
-        memcpy(to, p, n);
+    copy_piece(to, p, n);
     return to + n;
 }
 
