@@ -207,6 +207,59 @@ TEST(small_garbage_costs_little)
     nosi_heap_free(&h);
 }
 
+// Survivors are kept young once to find out whether they die soon. Where they do not, they are
+// copied once for a while.
+TEST(what_lives_long_is_copied_once)
+{
+    enum { CELLS = 4000 }; // a list of twice as many words, but no big young generation
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    Value a = build_list(&h, CELLS), b = VALUE_NIL;
+    ROOT(&h, a);
+    ROOT(&h, b);
+    nosi_heap_collect(&h, false);
+    nosi_heap_collect(&h, false); // all of it survived twice
+    CHECK(h.old_words >= 2 * CELLS);
+    size_t old = h.old_words;
+    b = build_list(&h, CELLS);
+    nosi_heap_collect(&h, false);
+    CHECK(h.top == h.base && h.old_words == old + 2 * CELLS);
+
+    // What dies at its second collection ends that.
+    for (int round = 0; round < 8; round++) {
+        b = build_list(&h, CELLS);
+        nosi_heap_collect(&h, false);
+        b = VALUE_NIL;
+        nosi_heap_collect(&h, false);
+    }
+    old = h.old_words;
+    b = build_list(&h, CELLS);
+    nosi_heap_collect(&h, false);
+    CHECK_EQ(h.old_words, old);
+    nosi_heap_verify(&h);
+    UNROOT(&h);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
+// When all that a major collection leaves is young, its promotion is no reason for the next one.
+TEST(young_survivors_of_a_major_collection_count)
+{
+    enum { CELLS = 4000 };
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    Value list = VALUE_NIL;
+    ROOT(&h, list);
+    CHECK(nosi_heap_reserve(&h, CELLS * CONS_WORDS));
+    list = build_list(&h, CELLS);
+    nosi_heap_collect(&h, true);
+    CHECK(h.old_words == 0);
+    nosi_heap_collect(&h, false);
+    CHECK(h.old_words == CELLS * CONS_WORDS && h.old_words <= h.old_limit_words);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
 TEST(old_variable_assigned_in_a_loop)
 {
     Heap h;

@@ -42,6 +42,7 @@ typedef struct RootRange {
 struct Gc {
     Heap *h;
     bool major;
+    bool early; // all survivors are promoted
     bool whole; // in one piece: nothing is counted, everything below is at its end at once
     GcPhase phase;
     ptrdiff_t left; // work of this step
@@ -74,6 +75,7 @@ struct Gc {
     uint32_t n_old_ranges;
     const Range *hit_old[32]; // where the last look-up of an address in this megabyte hit
     size_t promoted;          // words
+    size_t aged;              // words of the young generation that had survived a collection
     size_t n_roots;
     size_t largest; // words of the largest object met
 };
@@ -857,8 +859,10 @@ static size_t next_target(const Gc *g, size_t used, size_t need)
     else if (used < t / 8)
         t /= 2;
     // A process that allocates a lot, or whose stack is deep, must not pay for a root scan every
-    // few words.
+    // few words; and beside a big old generation a larger young one costs little memory, while
+    // less survives in it.
     size_t busy = NOS_MIN((size_t)nosi_heap_since_trim(h) / 4, (size_t)YOUNG_BUSY);
+    busy = NOS_MAX(busy, NOS_MIN(h->old_words / YOUNG_SHARE, (size_t)YOUNG_MAX));
     return NOS_MAX(t, NOS_MAX((size_t)YOUNG_MIN, round_up_pow2(NOS_MAX(busy, g->n_roots))));
 }
 
@@ -966,13 +970,16 @@ static void install(Gc *g)
     h->old = old;
     h->old_words = (g->major ? 0 : h->old_words) + g->promoted;
     h->largest = (uint32_t)NOS_MAX((size_t)h->largest, g->largest) &
-                 ((1u << 31) - 1); // object sizes have 24 bits
+                 ((1u << 28) - 1); // object sizes have 24 bits
 
     size_t used = (size_t)(g->to_top - g->to);
     h->base = g->to;
     h->mark = h->top = g->to_top;
     h->young_end = g->to_end;
-    h->young_target = (uint32_t)next_target(g, used, need); // at most what a stack has words
+    if (!g->major && !g->early && g->aged >= EARLY_MIN && g->promoted >= g->aged / 4 * 3)
+        h->early = EARLY_ROUNDS;
+    size_t survived = used + (g->early && !g->major ? g->promoted : 0);
+    h->young_target = (uint32_t)next_target(g, survived, need); // at most what a stack has words
     if (nosi_gc_stress) {
         h->limit = h->top + need; // exactly what was asked for: taking more is found at once
     } else {
@@ -988,21 +995,29 @@ static void install(Gc *g)
             h->limit = h->top + left;
     }
     if (g->major)
-        h->old_limit_words = h->old_words * 2 + 1024;
+        // What is alive may be young still: then it has just to be promoted.
+        h->old_limit_words = h->old_words + NOS_MAX(h->old_words, used) + 1024;
     h->n_collections++;
 }
 
-/* When most of a big young generation survives, copying it twice is a waste: promote at once. */
-static size_t promote_early(Heap *h)
+/* Where most of what survives one collection survives the next as well, or most of a big young
+ * generation survives, copying it twice is a waste: promote at once. Returns the words of the
+ * largest object that may be promoted. */
+static size_t promote_early(Gc *g)
 {
+    Heap *h = g->h;
     YoungBlock *full = h->offheap->due ? h->offheap->due->full : NULL;
     size_t survivors = (size_t)(h->mark - h->base), all = (size_t)(h->top - h->base);
     for (const YoungBlock *y = full; y; y = y->next) {
         survivors += (size_t)(y->mark - y->base);
         all += (size_t)(y->top - y->base);
     }
-    if (h->young_target < YOUNG_MAX || survivors * 2 <= h->young_target)
+    g->aged = survivors;
+    if (h->early > 0)
+        h->early--;
+    else if (h->young_target < YOUNG_MAX || survivors * 2 <= h->young_target)
         return h->largest;
+    g->early = true;
     h->mark = h->top;
     for (YoungBlock *y = full; y; y = y->next)
         y->mark = y->top;
@@ -1026,7 +1041,7 @@ static bool begin(Gc *g)
     g->run = g->whole ? SIZE_MAX : RUN;
     g->before = nosi_heap_live_words(h);
     g->allocated = (size_t)(h->top - h->mark);
-    if (!prepare(g, g->need, promote_early(h))) {
+    if (!prepare(g, g->need, promote_early(g))) {
         free_tables(g);
         return false;
     }

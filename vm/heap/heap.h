@@ -109,7 +109,8 @@ struct Heap {
     size_t frag_words;     // in adopted fragments
     uint32_t n_frags;      // adopted fragments
     uint32_t young_target; // words the young generation should have after the next collection
-    uint32_t largest : 31; // words of the largest object that was ever copied (at least)
+    uint32_t largest : 28; // words of the largest object that was ever copied (at least)
+    uint32_t early : 3;    // so many of the next collections promote all survivors at once
     uint32_t stepwise : 1; // long collections are made in steps
     uint32_t trimmed;      // words_allocated >> 10 at the last trim (see nosi_heap_since_trim)
 };
