@@ -196,7 +196,7 @@ bool nosi_timers_fire(Timers *t, uint64_t now); // any worker; true when it woke
 uint64_t nosi_timers_next(Sched *s);            // of all workers; UINT64_MAX: there are none
 
 /* spawn.c */
-enum { MANY_PROCESSES = 20000 }; // that have ended: memory should go back
+enum { MANY_PROCESSES = 20000 }; // that were spawned, or have ended: memory should go back
 Proc *nosi_proc_new(Sched *s, uint64_t parent);
 void nosi_proc_start_call(Proc *p, Func *f); // first frame of a function without parameters
 void nosi_proc_free(Proc *p);

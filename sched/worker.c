@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 // 50 us: about the cost of a sleep and a wake-up. Longer only burns the core of a neighbour.
 enum { SPIN_NS = 50000, MAX_NEXT_STREAK = 32, TIMER_TICKS = 32, INJECT_TICKS = 61, BATCH = 128 };

@@ -24,8 +24,7 @@ class Steady:
         self.best = json.loads(BEST.read_text()) if BEST.exists() else []
         for _ in range(20):
             self.look()
-        self.again = self.unsteady = 0
-        self.left = PATIENCE_S
+        self.begin_row()
 
     def look(self):
         """The worse of the two figures, as a multiple of its best."""
