@@ -182,6 +182,10 @@ bool nosi_claim_at_once(Proc *p, unsigned states);
 void nosi_make_runnable(Proc *p, bool soon);
 void nosi_signal(Sched *s, uint64_t serial,
                  ProcSignal signal); // sets it and wakes the process from whatever state
+/* The same, and a message into its mailbox (takes m), under its pid's lock. True: the caller is to
+ * make it runnable after unlocking; it cannot end before. */
+bool nosi_signal_locked(Proc *p, ProcSignal signal);
+bool nosi_deliver_locked(Proc *to, Msg *m);
 
 /* timer.c */
 uint64_t nosi_clock_ns(void);                   // monotonic ns, the real ones also in a seeded run

@@ -1,25 +1,24 @@
 /* link.c -- links, monitors, exit signals, and looking at other processes.
  *
  * A process's ProcLinks is touched under its pid's shard lock only, and no two shard locks are ever
- * held together: a link is two entries made one after the other. If the partner ends in between,
- * its exit finds our entry or we find it dead; the leftover entry in the survivor is harmless
- * (signals to the dead are no-ops). */
+ * held together: a link or monitor is two entries made and removed one after the other. What
+ * decides is the entry of the one who is to learn of an end, its link or `watching`: whoever tells
+ * it (tell) takes that entry out and gives it the message under the same lock. So after an unlink
+ * or demonitor, which take it out too, nothing can come any more. Whoever asks makes this entry
+ * first; if the other one ends before it gets its own, it is found dead, and otherwise its end
+ * finds both. */
 #include "sched/internal.h"
 
 #include <stdlib.h>
 
+#include "sched/linkset.h"
 #include "vm/data/string.h"
 
-typedef struct Monitor {
-    uint64_t ref;
-    uint64_t other; // who watches me / whom I watch
-} Monitor;
-
 struct ProcLinks {
-    VEC(uint64_t) linked;
-    VEC(Monitor) watchers; // who watches me
+    LinkSet linked;        // serials
+    LinkSet watchers;      // who watches me, by reference
+    LinkSet watching;      // whom I watch, by reference
     VEC(NameText *) names; // it is registered under; owned
-    VEC(Monitor) watching; // whom I watch: only to find the target of a demonitor
 };
 
 static ProcLinks *links_of(Proc *p)
@@ -35,9 +34,9 @@ void nosi_links_free(ProcLinks *l)
 {
     if (!l)
         return;
-    vec_free(&l->linked);
-    vec_free(&l->watchers);
-    vec_free(&l->watching);
+    nosi_linkset_free(&l->linked);
+    nosi_linkset_free(&l->watchers);
+    nosi_linkset_free(&l->watching);
     VEC_EACH (NameText *, name, &l->names)
         nosi_free(*name);
     vec_free(&l->names);
@@ -45,24 +44,34 @@ void nosi_links_free(ProcLinks *l)
     nosi_free(l);
 }
 
-static void add_link(Proc *p, uint64_t serial)
+/* Which of the sets. */
+typedef enum Tie { LINKED, WATCHER, WATCHING } Tie;
+
+static LinkSet *set_of(ProcLinks *l, Tie tie)
 {
-    ProcLinks *l = links_of(p);
-    for (uint32_t i = 0; i < l->linked.n; i++)
-        if (l->linked.at[i] == serial)
-            return;
-    vec_push(&l->linked, serial);
+    return tie == LINKED ? &l->linked : tie == WATCHER ? &l->watchers : &l->watching;
 }
 
-static void drop_link(Proc *p, uint64_t serial)
+/* Locks. False: there is no such process. */
+static bool tie_add(Sched *s, uint64_t serial, Tie tie, uint64_t key, uint64_t other)
 {
-    if (p->links)
-        for (uint32_t i = 0; i < p->links->linked.n; i++)
-            if (p->links->linked.at[i] == serial) {
-                p->links->linked.at[i] = vec_last(&p->links->linked);
-                p->links->linked.n--;
-                return;
-            }
+    Proc *p = nosi_pid_lock(s, serial);
+    if (!p)
+        return false;
+    nosi_linkset_add(set_of(links_of(p), tie), key, other);
+    nosi_pid_unlock(s, serial);
+    return true;
+}
+
+/* Locks. False: no such process, or it has no such entry. */
+static bool tie_remove(Sched *s, uint64_t serial, Tie tie, uint64_t key, Link *out)
+{
+    Proc *p = nosi_pid_lock(s, serial);
+    if (!p)
+        return false;
+    bool found = p->links && nosi_linkset_remove(set_of(p->links, tie), key, out);
+    nosi_pid_unlock(s, serial);
+    return found;
 }
 
 uint64_t nosi_new_ref(Sched *s)
@@ -104,24 +113,39 @@ static Fragment *exit_message(Proc *p, const char *tag, uint64_t ref, uint64_t p
     return f;
 }
 
-/* The process `serial`, linked to p, learns that `from` ended. p's heap is where the message is
- * built. */
-static void send_exit(Proc *p, uint64_t serial, uint64_t from, bool abnormal, const char *reason)
+/* `serial` learns that `from` has ended, if it still has the entry that says it wants to. p's heap
+ * is where a message is built; false: out of memory, and nothing has happened. */
+static bool tell(Proc *p, uint64_t serial, Tie tie, uint64_t key, uint64_t from, bool abnormal,
+                 const char *reason)
 {
     Sched *s = p->sched;
+    bool is_down = tie == WATCHING;
+    Msg *m = NULL;
     Proc *to = nosi_pid_lock(s, serial);
-    if (!to)
-        return;
-    bool traps = to->trap_exit;
-    drop_link(to, from);
-    nosi_pid_unlock(s, serial);
-    if (traps) {
-        Fragment *f = exit_message(p, "EXIT", 0, from, reason);
-        if (f)
-            nosi_send_fragment(s, serial, f, f->root);
-    } else if (abnormal) {
-        nosi_signal(s, serial, SIGNAL_LINK_EXIT);
+    if (to && (is_down || to->trap_exit)) {
+        nosi_pid_unlock(s, serial); // a message takes its time
+        Fragment *f = exit_message(p, is_down ? "DOWN" : "EXIT", is_down ? key : 0, from, reason);
+        if (!f)
+            return false;
+        m = nosi_msg_new(f, f->root);
+        to = nosi_pid_lock(s, serial);
     }
+    bool mine = false, is_message = false;
+    if (to) {
+        if (to->links && nosi_linkset_remove(set_of(to->links, tie), key, NULL)) {
+            is_message = is_down || to->trap_exit; // it may have stopped trapping just now
+            if (is_message)
+                mine = nosi_deliver_locked(to, m);
+            else if (abnormal)
+                mine = nosi_signal_locked(to, SIGNAL_LINK_EXIT);
+        }
+        nosi_pid_unlock(s, serial);
+    }
+    if (mine)
+        nosi_make_runnable(to, is_message); // still there: only who queues it lets it run, and end
+    if (m && !is_message)
+        nosi_msg_free(m);
+    return true;
 }
 
 static void reason_of(Proc *p, StrBuf *out)
@@ -149,12 +173,12 @@ void nosi_links_exit(Proc *p, ProcLinks *l)
     reason_of(p, &reason);
     const char *text = nosi_strbuf_cstr(&reason);
     for (uint32_t i = 0; i < l->linked.n; i++)
-        send_exit(p, l->linked.at[i], p->serial, abnormal, text);
-    for (uint32_t i = 0; i < l->watchers.n; i++) {
-        Fragment *f = exit_message(p, "DOWN", l->watchers.at[i].ref, p->serial, text);
-        if (f)
-            nosi_send_fragment(p->sched, l->watchers.at[i].other, f, f->root);
-    }
+        tell(p, l->linked.at[i].key, LINKED, p->serial, p->serial, abnormal, text);
+    for (uint32_t i = 0; i < l->watchers.n; i++)
+        tell(p, l->watchers.at[i].other, WATCHING, l->watchers.at[i].key, p->serial, abnormal,
+             text);
+    for (uint32_t i = 0; i < l->watching.n; i++)
+        tie_remove(p->sched, l->watching.at[i].other, WATCHER, l->watching.at[i].key, NULL);
     nosi_strbuf_free(&reason);
     while (l->names.n)
         nosi_name_drop(p->sched, vec_pop(&l->names), p->serial);
@@ -167,22 +191,15 @@ void nosi_links_exit(Proc *p, ProcLinks *l)
 
 void nosi_link_new(Proc *parent, Proc *child)
 {
-    Sched *s = parent->sched;
-    add_link(child, parent->serial);
-    if (nosi_pid_lock(s, parent->serial)) {
-        add_link(parent, child->serial);
-        nosi_pid_unlock(s, parent->serial);
-    }
+    nosi_linkset_add(&links_of(child)->linked, parent->serial, parent->serial);
+    tie_add(parent->sched, parent->serial, LINKED, child->serial, child->serial);
 }
 
 uint64_t nosi_monitor_new(Proc *watcher, Proc *child)
 {
     uint64_t ref = nosi_new_ref(watcher->sched);
-    vec_push(&links_of(child)->watchers, ((Monitor){ref, watcher->serial}));
-    if (nosi_pid_lock(watcher->sched, watcher->serial)) {
-        vec_push(&links_of(watcher)->watching, ((Monitor){ref, child->serial}));
-        nosi_pid_unlock(watcher->sched, watcher->serial);
-    }
+    nosi_linkset_add(&links_of(child)->watchers, ref, watcher->serial);
+    tie_add(watcher->sched, watcher->serial, WATCHING, ref, child->serial);
     return ref;
 }
 
@@ -191,84 +208,38 @@ bool nosi_process_link(Proc *self, uint64_t serial)
     Sched *s = self->sched;
     if (serial == self->serial)
         return false;
-    Proc *p = nosi_pid_lock(s, serial);
-    if (!p) {
-        send_exit(self, self->serial, serial, true, "noproc");
-        return true;
-    }
-    add_link(p, self->serial);
-    nosi_pid_unlock(s, serial);
-    if (nosi_pid_lock(s, self->serial)) {
-        add_link(self, serial);
-        nosi_pid_unlock(s, self->serial);
-    }
+    tie_add(s, self->serial, LINKED, serial, serial);
+    if (!tie_add(s, serial, LINKED, self->serial, self->serial))
+        tell(self, self->serial, LINKED, serial, serial, true, "noproc");
     return true;
 }
 
 void nosi_process_unlink(Proc *self, uint64_t serial)
 {
-    Sched *s = self->sched;
-    Proc *p = nosi_pid_lock(s, serial);
-    if (p) {
-        drop_link(p, self->serial);
-        nosi_pid_unlock(s, serial);
-    }
-    if (nosi_pid_lock(s, self->serial)) {
-        drop_link(self, serial);
-        nosi_pid_unlock(s, self->serial);
-    }
+    tie_remove(self->sched, self->serial, LINKED, serial, NULL);
+    tie_remove(self->sched, serial, LINKED, self->serial, NULL);
 }
 
 Value nosi_process_monitor(Proc *self, uint64_t serial)
 {
     Sched *s = self->sched;
     uint64_t ref = nosi_new_ref(s);
-    Proc *p = nosi_pid_lock(s, serial);
-    if (p) {
-        vec_push(&links_of(p)->watchers, ((Monitor){ref, self->serial}));
-        nosi_pid_unlock(s, serial);
-        if (nosi_pid_lock(s, self->serial)) {
-            vec_push(&links_of(self)->watching, ((Monitor){ref, serial}));
-            nosi_pid_unlock(s, self->serial);
-        }
-    } else {
-        Fragment *f = exit_message(self, "DOWN", ref, serial, "noproc");
-        if (!f)
-            return nosi_out_of_memory(self);
-        nosi_send_fragment(s, self->serial, f, f->root);
+    tie_add(s, self->serial, WATCHING, ref, serial);
+    if (!tie_add(s, serial, WATCHER, ref, self->serial) &&
+        !tell(self, self->serial, WATCHING, ref, serial, true, "noproc")) {
+        tie_remove(s, self->serial, WATCHING, ref, NULL);
+        return nosi_out_of_memory(self);
     }
     return VALUE_IMM(IMM_REF, ref);
 }
 
 bool nosi_process_demonitor(Proc *self, uint64_t ref)
 {
-    Sched *s = self->sched;
-    uint64_t target = 0;
-    bool found = false;
-    if (nosi_pid_lock(s, self->serial)) {
-        ProcLinks *l = self->links;
-        for (uint32_t i = 0; l && i < l->watching.n; i++)
-            if (l->watching.at[i].ref == ref) {
-                target = l->watching.at[i].other;
-                l->watching.at[i] = vec_last(&l->watching);
-                l->watching.n--;
-                break;
-            }
-        nosi_pid_unlock(s, self->serial);
-    }
-    Proc *p = target ? nosi_pid_lock(s, target) : NULL;
-    if (p) {
-        ProcLinks *l = p->links;
-        for (uint32_t i = 0; l && i < l->watchers.n; i++)
-            if (l->watchers.at[i].ref == ref) {
-                l->watchers.at[i] = vec_last(&l->watchers);
-                l->watchers.n--;
-                found = true;
-                break;
-            }
-        nosi_pid_unlock(s, target);
-    }
-    return found;
+    Link watched;
+    if (!tie_remove(self->sched, self->serial, WATCHING, ref, &watched))
+        return false;
+    tie_remove(self->sched, watched.other, WATCHER, ref, NULL);
+    return true;
 }
 
 void nosi_process_trap_exit(Proc *self, bool on)

@@ -198,18 +198,23 @@ bool nosi_wake_throw(Sched *s, WakeTicket t, Fragment *exc)
     return nosi_wake_fn(s, t, adopt_exception, exc);
 }
 
-void nosi_signal(Sched *s, uint64_t serial, ProcSignal signal)
+bool nosi_signal_locked(Proc *p, ProcSignal signal)
 {
-    Proc *p = nosi_pid_lock(s, serial);
-    if (!p)
-        return;
     // Release pairs with the acquire when the process looks at its signals. If it is running it
     // looks when its budget ends. If it parks meanwhile, either its worker sees the signal
     // (run_one), or we see that it has announced the park: both sides write, then read, with
     // everything seq_cst; a receive has taken the pid's lock in between.
     atomic_fetch_or_explicit(&p->signals, signal, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
-    bool mine = nosi_claim_at_once(p, WAKE_ANY);
+    return nosi_claim_at_once(p, WAKE_ANY);
+}
+
+void nosi_signal(Sched *s, uint64_t serial, ProcSignal signal)
+{
+    Proc *p = nosi_pid_lock(s, serial);
+    if (!p)
+        return;
+    bool mine = nosi_signal_locked(p, signal);
     nosi_pid_unlock(s, serial);
     if (mine)
         nosi_make_runnable(p, false);

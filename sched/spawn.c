@@ -348,6 +348,14 @@ void nosi_spawn_publish(Proc *p)
  * -------------------------------------------------------------------------------------------------
  */
 
+bool nosi_deliver_locked(Proc *to, Msg *m)
+{
+    nosi_mailbox_push(&to->mailbox, m);
+    // The receiver says that it waits, and then looks for messages under this lock: either we see
+    // that it waits, or it sees the message.
+    return nosi_claim_at_once(to, 1u << PROC_RECEIVE);
+}
+
 static void deliver(Sched *s, uint64_t serial, Fragment *f, Value root)
 {
     Msg *m = nosi_msg_new(f, root); // before the lock, which it might hold for long
@@ -356,10 +364,7 @@ static void deliver(Sched *s, uint64_t serial, Fragment *f, Value root)
         nosi_msg_free(m);
         return;
     }
-    nosi_mailbox_push(&to->mailbox, m);
-    // The receiver says that it waits, and then looks for messages under this lock: either we see
-    // that it waits, or it sees the message.
-    bool mine = nosi_claim_at_once(to, 1u << PROC_RECEIVE);
+    bool mine = nosi_deliver_locked(to, m);
     nosi_pid_unlock(s, serial);
     if (mine)
         nosi_make_runnable(to, true); // still there: only who queues it lets it run, and end
