@@ -164,7 +164,8 @@ def main():
         for _ in range(20):
             equal(c.whole("GET", "/hello"), (200, b"hello"))
         equal(c.whole("HEAD", "/hello"), (200, b""))
-        equal(connections[0], 1)   # one connection has been enough
+        # One at a time is enough; another one is made when a request is quicker than the last one giving its connection back.
+        assert connections[0] <= 5, connections
         equal(c.whole("POST", "/echo", BIG), (201, BIG))
         equal(c.whole("PUT", "/echo", b"text"), (201, b"text"))
         equal(c.whole("GET", "/big"), (200, BIG))
