@@ -6,6 +6,7 @@
 #include <semaphore.h>
 
 #include "sched/deque.h"
+#include "sched/flood.h"
 #include "sched/sched.h"
 #include "sched/spin.h"
 #include "vm/util/count.h"
@@ -54,6 +55,7 @@ struct Worker {
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
     uint32_t n_missed; // spawns that found none
+    FloodCache flood;  // of the receiver it last sent to that has lanes
     /* idle_mutex */
     bool asleep; // in its loop; also read by its own thread
     bool rung;   // told to get up
@@ -185,7 +187,7 @@ void nosi_signal(Sched *s, uint64_t serial,
 /* The same, and a message into its mailbox (takes m), under its pid's lock. True: the caller is to
  * make it runnable after unlocking; it cannot end before. */
 bool nosi_signal_locked(Proc *p, ProcSignal signal);
-bool nosi_deliver_locked(Proc *to, Msg *m);
+bool nosi_deliver_locked(Proc *to, uint64_t from, Msg *m);
 
 /* timer.c */
 uint64_t nosi_clock_ns(void);                   // monotonic ns, the real ones also in a seeded run

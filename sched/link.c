@@ -135,7 +135,7 @@ static bool tell(Proc *p, uint64_t serial, Tie tie, uint64_t key, uint64_t from,
         if (to->links && nosi_linkset_remove(set_of(to->links, tie), key, NULL)) {
             is_message = is_down || to->trap_exit; // it may have stopped trapping just now
             if (is_message)
-                mine = nosi_deliver_locked(to, m);
+                mine = nosi_deliver_locked(to, from, m);
             else if (abnormal)
                 mine = nosi_signal_locked(to, SIGNAL_LINK_EXIT);
         }

@@ -2,21 +2,35 @@
  * (nosi_recv_start is beside the clock, in timer.c.) */
 #include "sched/internal.h"
 
+/* More of what has been pulled. Gives the first of it, or NULL. */
+static Msg *refill(Proc *p)
+{
+    return nosi_mailbox_refill(&p->mailbox) ? nosi_mailbox_scan_next(&p->mailbox) : NULL;
+}
+
 /* Makes what came in part of the scan. Gives the first of it, or NULL. */
-static Msg *pull(Proc *p)
+static Msg *pull(Proc *p, bool waits)
 {
     nosi_pid_lock_self(p);
+    Flood *f = atomic_load_explicit(&p->mailbox.flood, memory_order_relaxed);
+    if (f && waits)
+        nosi_flood_waits(f);
     bool any = nosi_mailbox_has_new(&p->mailbox);
     if (any)
         nosi_mailbox_pull(&p->mailbox);
     nosi_pid_unlock(p->sched, p->serial);
-    return any ? nosi_mailbox_scan_next(&p->mailbox) : NULL;
+    if (!any)
+        return NULL;
+    Msg *m = nosi_mailbox_scan_next(&p->mailbox);
+    return m ? m : refill(p);
 }
 
 Msg *nosi_recv_look(Proc *p)
 {
     Msg *m = nosi_mailbox_scan_next(&p->mailbox);
-    return m || !nosi_mailbox_has_new(&p->mailbox) ? m : pull(p);
+    if (m || (m = refill(p)))
+        return m;
+    return nosi_mailbox_has_new(&p->mailbox) ? pull(p, false) : NULL;
 }
 
 RecvResult nosi_recv_next(Proc *p, Value *out)
@@ -36,7 +50,7 @@ RecvResult nosi_recv_next(Proc *p, Value *out)
     bool trims = nosi_heap_trim(&p->heap);
     // Announce first, then look once more: see deliver() in spawn.c.
     nosi_park_receive(p);
-    m = pull(p);
+    m = pull(p, true);
     // A long collection is made first: as if somebody had woken us without a message.
     if (NOS_UNLIKELY(trims) && !m && nosi_claim(p, 0, 1u << PROC_RECEIVE)) {
         nosi_claim_finish(p, false);

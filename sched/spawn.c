@@ -348,27 +348,99 @@ void nosi_spawn_publish(Proc *p)
  * -------------------------------------------------------------------------------------------------
  */
 
-bool nosi_deliver_locked(Proc *to, Msg *m)
+/* The receiver says that it waits, and then looks for messages under this lock: either we see that
+ * it waits, or it sees the message. */
+static bool claim_receiver(Proc *to)
 {
-    nosi_mailbox_push(&to->mailbox, m);
-    // The receiver says that it waits, and then looks for messages under this lock: either we see
-    // that it waits, or it sees the message.
     return nosi_claim_at_once(to, 1u << PROC_RECEIVE);
 }
 
-static void deliver(Sched *s, uint64_t serial, Fragment *f, Value root)
+/* Under the pid's lock. Takes m. Gives how many the receiver has not pulled, those in the sender's
+ * lane when there are lanes. *mine: the caller is to make it runnable after unlocking; until then
+ * it cannot end. */
+static uint32_t push(Proc *to, uint64_t from, Msg *m, bool *mine)
 {
+    Flood *f = atomic_load_explicit(&to->mailbox.flood, memory_order_relaxed);
+    uint32_t n;
+    if (NOS_LIKELY(!f)) {
+        n = nosi_mailbox_push(&to->mailbox, m);
+        *mine = claim_receiver(to);
+        return n;
+    }
+    Proc *woken;
+    n = nosi_flood_push(f, from, m->fragment, m->root, &woken);
+    NOS_ASSERT(n); // lanes are closed under this lock
+    m->fragment = NULL;
+    nosi_msg_free(m);
+    *mine = woken != NULL;
+    return n;
+}
+
+bool nosi_deliver_locked(Proc *to, uint64_t from, Msg *m)
+{
+    bool mine;
+    push(to, from, m, &mine);
+    return mine;
+}
+
+/* A mailbox with a backlog gets lanes: several times as many as senders can run at once, so that
+ * they seldom share one. */
+static void begin_flood(Sched *s, uint64_t serial)
+{
+    uint32_t workers = atomic_load_explicit(&s->n_workers, memory_order_relaxed), n_lanes = 1;
+    while (workers > 1 && n_lanes < 4 * workers && n_lanes < FLOOD_MAX_LANES)
+        n_lanes *= 2;
+    Flood *f = nosi_flood_new(n_lanes);
+    Proc *to = nosi_pid_lock(s, serial);
+    if (to) {
+        if (!atomic_load_explicit(&to->mailbox.flood, memory_order_relaxed)) {
+            nosi_flood_set_owner(f, to);
+            // Release: the receiver looks at it without the lock.
+            atomic_store_explicit(&to->mailbox.flood, f, memory_order_release);
+            f = NULL;
+        }
+        nosi_pid_unlock(s, serial);
+    }
+    if (f)
+        nosi_flood_unref(f);
+}
+
+/* Gives what push gives. */
+static uint32_t deliver(Sched *s, uint64_t serial, uint64_t from, Fragment *f, Value root)
+{
+    Worker *w = nosi_worker;
+    if (w && w->flood.serial == serial && w->sched == s) {
+        Proc *woken;
+        uint32_t n = nosi_flood_push(w->flood.flood, from, f, root, &woken);
+        if (woken)
+            nosi_make_runnable(woken, true);
+        if (NOS_LIKELY(n))
+            return n;
+        nosi_flood_forget(&w->flood);
+    }
     Msg *m = nosi_msg_new(f, root); // before the lock, which it might hold for long
     Proc *to = nosi_pid_lock(s, serial);
     if (NOS_UNLIKELY(!to)) {
         nosi_msg_free(m);
-        return;
+        return 0;
     }
-    bool mine = nosi_deliver_locked(to, m);
+    bool mine;
+    uint32_t backlog = push(to, from, m, &mine);
+    Flood *flood = atomic_load_explicit(&to->mailbox.flood, memory_order_relaxed);
+    if (NOS_UNLIKELY(flood && w && w->sched == s))
+        nosi_flood_remember(&w->flood, serial, flood);
     nosi_pid_unlock(s, serial);
     if (mine)
-        nosi_make_runnable(to, true); // still there: only who queues it lets it run, and end
+        nosi_make_runnable(to, true);
+    if (NOS_UNLIKELY(!flood && backlog >= FLOOD_BEGIN))
+        begin_flood(s, serial);
+    return backlog;
 }
+
+/* A sender that is faster than its receiver gives way: else the messages would be memory that is
+ * new for the caches, and for the process, instead of the same again and again. Erlang had the same
+ * (reductions for the length of the receiver's queue). */
+enum { BACKLOG_FREE = 512, BACKLOG_PER_REDUCTION = 16, BACKLOG_COST = 512 };
 
 void nosi_send(Proc *p, uint64_t serial, Value v)
 {
@@ -378,12 +450,14 @@ void nosi_send(Proc *p, uint64_t serial, Value v)
         v = f->root;
         p->budget -= (int32_t)NOS_MIN(f->words / 16 + f->offheap_bytes / 256, 1u << 20);
     }
-    deliver(p->sched, serial, f, v);
+    uint32_t backlog = deliver(p->sched, serial, p->serial, f, v);
+    if (NOS_UNLIKELY(backlog > BACKLOG_FREE))
+        p->budget -= (int32_t)NOS_MIN(backlog / BACKLOG_PER_REDUCTION, BACKLOG_COST);
 }
 
 void nosi_send_fragment(Sched *s, uint64_t serial, Fragment *f, Value root)
 {
-    deliver(s, serial, f, root);
+    deliver(s, serial, 0, f, root);
 }
 
 /* ---- the end

@@ -774,6 +774,7 @@ static Proc *find_work(Worker *w)
     Proc *p;
 
     if (NOS_UNLIKELY(is_retired(w))) {
+        nosi_flood_forget(&w->flood);
         nosi_quiet_sleep();
         retire(w);
         nosi_quiet_wake();
@@ -825,6 +826,7 @@ static Proc *find_work(Worker *w)
                     goto found;
             } while (nosi_sched_now(s) < until);
         }
+        nosi_flood_forget(&w->flood);
         nosi_quiet_sleep();
         sleep_worker(w);
         if (is_retired(w))
@@ -975,6 +977,7 @@ static void *worker_main(void *arg)
     for (Proc *p;
          !atomic_load_explicit(&w->sched->stop, memory_order_relaxed) && (p = find_work(w));)
         run_one(w, p);
+    nosi_flood_forget(&w->flood);
     if (w->loop)
         nosi_sched_poller->close(w->loop);
     nosi_quiet_leave();

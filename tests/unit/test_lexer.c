@@ -223,7 +223,8 @@ TEST(lexer_doc_comments)
     parse_bytes(&p, src, strlen(src), false);
     check_no_errors(&p, src);
     CHECK_EQ(p.unit->items.n, 4);
-    CHECK(p.unit->items.at[0]->doc && strstr(p.unit->items.at[0]->doc, "Adds.\n Twice."));
+    CHECK(p.unit->items.at[0]->doc != NULL);
+    CHECK_STR(p.unit->items.at[0]->doc, "Adds.\n Twice.");
     CHECK(!p.unit->items.at[1]->doc);
     CHECK(!p.unit->items.at[2]->doc);
     CHECK_STR(p.unit->items.at[3]->doc, "Of T.");

@@ -1,6 +1,7 @@
-/* test_mailbox.c -- order per sender with many sending threads; selective scan. */
-#include "sched/mailbox.h"
-#include "sched/spin.h"
+/* test_mailbox.c -- order per sender with many sending threads, also through lanes; selective scan.
+ */
+#include "sched/flood.h"
+#include "sched/internal.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -23,12 +24,15 @@ static void push(Mailbox *mb, Value v)
 static Msg *look(Mailbox *mb)
 {
     Msg *m = nosi_mailbox_scan_next(mb);
+    if (!m && nosi_mailbox_refill(mb))
+        m = nosi_mailbox_scan_next(mb);
     if (m || !nosi_mailbox_has_new(mb))
         return m;
     spin_lock(&lock);
     nosi_mailbox_pull(mb);
     spin_unlock(&lock);
-    return nosi_mailbox_scan_next(mb);
+    m = nosi_mailbox_scan_next(mb);
+    return m || !nosi_mailbox_refill(mb) ? m : nosi_mailbox_scan_next(mb);
 }
 
 static Value note(int64_t from, int64_t seq)
@@ -112,4 +116,56 @@ TEST(mailbox_free_drops_everything)
     CHECK_EQ(next(&mb), 0);
     CHECK_EQ(next(&mb), 1);
     nosi_mailbox_free(&mb);
+}
+
+static void *flood_all(void *arg)
+{
+    Flood *f = atomic_load(&box.flood);
+    Proc *woken;
+    for (int64_t i = 0; i < EACH; i++)
+        if (!nosi_flood_push(f, (uint64_t)(intptr_t)arg, NULL, note((intptr_t)arg + 1, i), &woken))
+            abort();
+    return NULL;
+}
+
+// With a backlog the messages come through lanes: order per sender, exact numbers, and back to one
+// list afterwards.
+TEST(mailbox_with_lanes)
+{
+    static Proc owner; // never waits: nothing is to be woken
+    pthread_t t[SENDERS];
+    int64_t expect[SENDERS + 1] = {0};
+
+    nosi_mailbox_init(&box);
+    for (int64_t i = 0; i < 100; i++) // from before there were lanes
+        push(&box, note(0, i));
+    Flood *f = nosi_flood_new(2);
+    nosi_flood_set_owner(f, &owner);
+    atomic_store(&box.flood, f);
+    for (intptr_t i = 0; i < SENDERS; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, flood_all, (void *)i), 0);
+    for (int i = 0; i < SENDERS; i++)
+        pthread_join(t[i], NULL);
+    CHECK_EQ(nosi_mailbox_count(&box), SENDERS * EACH + 100);
+    for (int got = 0; got < SENDERS * EACH + 100; got++) {
+        Msg *m = look(&box);
+        CHECK(m != NULL);
+        int64_t x = value_small_int(m->root);
+        CHECK_EQ(x & 0xFFFFFFFF, expect[x >> 32]++);
+        CHECK(nosi_mailbox_scan_take(&box) == m);
+        nosi_msg_free(m);
+    }
+    CHECK(look(&box) == NULL);
+    CHECK_EQ(nosi_mailbox_count(&box), 0);
+    int calm = 0;
+    for (; atomic_load(&box.flood) && calm < 1000; calm++) {
+        Proc *woken;
+        CHECK_EQ(nosi_flood_push(f, (uint64_t)calm, NULL, value_small(calm), &woken), 1);
+        CHECK_EQ(next(&box), calm);
+        nosi_msg_free(nosi_mailbox_scan_take(&box));
+    }
+    CHECK(calm > 10 && calm < 1000);
+    CHECK(atomic_load(&box.flood) == NULL);
+    CHECK_EQ(nosi_mailbox_count(&box), 0);
+    nosi_mailbox_free(&box);
 }

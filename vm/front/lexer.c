@@ -34,8 +34,9 @@ typedef struct Lexer {
     bool in_string;            // the text ends inside a string
     VEC(uint32_t) bad_strings; // offsets of opening quotes known to lack their closing one
     int depth;                 // nested interpolations
-    StrBuf doc;                // comment lines since the last token that began a line
+    StrBuf doc;                // the last comment lines that follow each other
     bool has_doc;
+    bool apart;     // a blank line followed them
     TokenKind last; // previous token, for `t.0.1`
 } Lexer;
 
@@ -92,8 +93,11 @@ static void line_comment(Lexer *lx)
         return;
     if (start < lx->p && *start == ' ')
         start++;
-    if (lx->has_doc)
+    if (lx->apart)
+        lx->doc.n = 0; // a heading, say: it does not describe what comes
+    else if (lx->has_doc)
         nosi_strbuf_putc(&lx->doc, '\n');
+    lx->apart = false;
     nosi_strbuf_add(&lx->doc, start, (size_t)(lx->p - start));
     lx->has_doc = true;
 }
@@ -116,9 +120,11 @@ static void block_comment(Lexer *lx)
 
 static void skip_blanks(Lexer *lx)
 {
-    for (; lx->p < lx->end;) {
+    for (int feeds = 0; lx->p < lx->end;) {
         char c = *lx->p;
         if (c == '\n') {
+            if (++feeds > 1) // the first one ends the comment
+                lx->apart = true;
             lx->nl = true;
             lx->p++;
         } else if (c == ' ' || c == '\t' || c == '\r') {
@@ -127,6 +133,7 @@ static void skip_blanks(Lexer *lx)
             block_comment(lx);
         } else if (c == '#' && peek(lx, 1) != '{') {
             line_comment(lx);
+            feeds = 0;
         } else {
             return;
         }
@@ -641,7 +648,7 @@ static void lex_token(Lexer *lx, TokenVec *out)
                             : NULL;
     }
     lx->doc.n = 0;
-    lx->has_doc = false;
+    lx->has_doc = lx->apart = false;
     const char *start = lx->p;
     char c = *start;
     if (is_alpha(c))
@@ -678,7 +685,7 @@ static void lex_all(Lexer *lx, TokenVec *out)
 
     lx->p = lx->text + (has_mark ? 3 : 0);
     lx->nl = true;
-    lx->unterminated = lx->in_region = lx->in_string = lx->has_doc = false;
+    lx->unterminated = lx->in_region = lx->in_string = lx->has_doc = lx->apart = false;
     lx->last = TOK_EOF;
     lx->doc.n = out->n = 0;
     for (;;) {

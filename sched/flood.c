@@ -1,0 +1,237 @@
+/* flood.c -- see flood.h. */
+#include "sched/flood.h"
+
+#include <stdatomic.h>
+
+#include "sched/internal.h"
+#include "vm/util/alloc.h"
+#include "vm/util/count.h"
+
+enum {
+    BLOCK_ITEMS = 63, // a block is 1 KiB
+    FEW_ITEMS = 8,    // are copied out of a block, which stays in its lane
+    CALM_BATCH = 32,  // fewer messages in a pull: a calm one
+    CALM_PULLS = 64,  // so many calm pulls in a row end the flood
+};
+
+typedef struct Item {
+    Fragment *fragment;
+    Value root;
+} Item;
+
+typedef struct Block {
+    struct Block *next;
+    uint32_t n;
+    Item at[BLOCK_ITEMS];
+} Block;
+
+typedef struct Lane {
+    _Alignas(64) Spin lock;
+    /* under it */
+    bool closed;
+    _Atomic(uint32_t) n; // messages; also read by others as a hint
+    Block *first, *last; // owned
+} Lane;
+
+struct Flood {
+    /* Written by senders and the receiver. A lane that is not empty has its bit set, unless the
+     * receiver has taken the bit and is about to take the lane. */
+    _Alignas(64) _Atomic(uint64_t) filled;
+    _Atomic(bool) waits; // the owner may be waiting: who sets a bit wakes it
+    /* fixed, but for refs */
+    _Alignas(64) Proc *owner; // valid under the lock of a lane that is not closed
+    uint32_t n_lanes;
+    _Atomic(uint32_t) refs;
+    /* receiver only */
+    _Alignas(64) Block *pending, *pending_last; // taken out of the lanes; owned
+    uint32_t at;                                // the next item of the first one
+    uint32_t calm;
+    Lane lane[];
+};
+
+Flood *nosi_flood_new(uint32_t n_lanes)
+{
+    size_t bytes = sizeof(Flood) + n_lanes * sizeof(Lane);
+    Flood *f = nosi_alloc_aligned(64, bytes);
+    memset(f, 0, bytes);
+    f->n_lanes = n_lanes;
+    atomic_init(&f->refs, 1);
+    atomic_init(&f->waits, true); // it may have been waiting before it got this
+    nosi_count(COUNT_FLOOD, 1);
+    return f;
+}
+
+void nosi_flood_set_owner(Flood *f, Proc *owner)
+{
+    f->owner = owner;
+}
+
+void nosi_flood_unref(Flood *f)
+{
+    // Release: what we did with it is over for whoever frees it (acquire).
+    if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) {
+        nosi_count(COUNT_FLOOD, -1);
+        nosi_free(f);
+    }
+}
+
+void nosi_flood_forget(FloodCache *c)
+{
+    if (c->flood)
+        nosi_flood_unref(c->flood);
+    *c = (FloodCache){0};
+}
+
+void nosi_flood_remember(FloodCache *c, uint64_t serial, Flood *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+    nosi_flood_forget(c);
+    *c = (FloodCache){serial, f};
+}
+
+/* ---- senders ---------------------------------------------------------------------------------
+ */
+
+static Block *add_block(Lane *l)
+{
+    Block *b = nosi_alloc(sizeof *b);
+    b->next = NULL;
+    b->n = 0;
+    if (l->last)
+        l->last->next = b;
+    else
+        l->first = b;
+    return l->last = b;
+}
+
+uint32_t nosi_flood_push(Flood *f, uint64_t from, Fragment *fragment, Value root, Proc **woken)
+{
+    uint32_t i = (uint32_t)from & (f->n_lanes - 1);
+    Lane *l = &f->lane[i];
+    *woken = NULL;
+    spin_lock(&l->lock);
+    if (NOS_UNLIKELY(l->closed)) {
+        spin_unlock(&l->lock);
+        return 0;
+    }
+    Block *b = l->last;
+    if (NOS_UNLIKELY(!b || b->n == BLOCK_ITEMS))
+        b = add_block(l);
+    b->at[b->n++] = (Item){fragment, root};
+    uint32_t n = atomic_load_explicit(&l->n, memory_order_relaxed) + 1;
+    atomic_store_explicit(&l->n, n, memory_order_relaxed);
+    // seq_cst, like nosi_flood_waits: either the owner sees the bit before it waits, or we see that
+    // it waits.
+    if (n == 1)
+        atomic_fetch_or_explicit(&f->filled, UINT64_C(1) << i, memory_order_seq_cst);
+    if (NOS_UNLIKELY(atomic_load_explicit(&f->waits, memory_order_seq_cst)) &&
+        nosi_claim_at_once(f->owner, 1u << PROC_RECEIVE))
+        *woken = f->owner;
+    spin_unlock(&l->lock);
+    nosi_count(COUNT_MESSAGE, 1);
+    return n;
+}
+
+/* ---- the receiver -----------------------------------------------------------------------------
+ */
+
+bool nosi_flood_has_new(const Flood *f)
+{
+    return atomic_load_explicit(&f->filled, memory_order_seq_cst) != 0;
+}
+
+void nosi_flood_waits(Flood *f)
+{
+    atomic_store_explicit(&f->waits, true, memory_order_seq_cst);
+}
+
+static void append_pending(Flood *f, Block *first, Block *last)
+{
+    if (f->pending)
+        f->pending_last->next = first;
+    else {
+        f->pending = first;
+        f->at = 0;
+    }
+    f->pending_last = last;
+}
+
+/* Takes what is in a lane, under its lock. */
+static uint32_t take_lane(Flood *f, Lane *l)
+{
+    uint32_t n = atomic_load_explicit(&l->n, memory_order_relaxed);
+    Block *b = l->first;
+    if (!n)
+        return 0;
+    if (n <= FEW_ITEMS && b == l->last) {
+        Block *copy = nosi_alloc(offsetof(Block, at) + n * sizeof(Item));
+        memcpy(copy->at, b->at, n * sizeof(Item));
+        copy->next = NULL;
+        copy->n = n;
+        b->n = 0;
+        append_pending(f, copy, copy);
+    } else {
+        append_pending(f, b, l->last);
+        l->first = l->last = NULL;
+    }
+    atomic_store_explicit(&l->n, 0, memory_order_relaxed);
+    return n;
+}
+
+uint32_t nosi_flood_pull(Flood *f, bool *over)
+{
+    uint32_t n = 0;
+    atomic_store_explicit(&f->waits, false, memory_order_relaxed);
+    uint64_t lanes = atomic_exchange_explicit(&f->filled, 0, memory_order_seq_cst);
+    for (; lanes; lanes &= lanes - 1) {
+        Lane *l = &f->lane[__builtin_ctzll(lanes)];
+        spin_lock(&l->lock);
+        n += take_lane(f, l);
+        spin_unlock(&l->lock);
+    }
+    f->calm = n < CALM_BATCH ? f->calm + 1 : 0;
+    *over = f->calm >= CALM_PULLS;
+    return n;
+}
+
+bool nosi_flood_refill(Flood *f, Mailbox *mb)
+{
+    uint32_t n = 0;
+    for (; f->pending && n < FLOOD_REFILL; n++) {
+        Block *b = f->pending;
+        Item *x = &b->at[f->at++];
+        nosi_mailbox_append(mb, x->fragment, x->root);
+        if (f->at == b->n) {
+            f->pending = b->next;
+            f->at = 0;
+            nosi_free(b);
+        }
+    }
+    return n != 0;
+}
+
+uint32_t nosi_flood_close(Flood *f, Mailbox *mb)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->n_lanes; i++) {
+        Lane *l = &f->lane[i];
+        spin_lock(&l->lock);
+        l->closed = true;
+        n += take_lane(f, l);
+        Block *b = l->first; // empty, if there is one
+        l->first = l->last = NULL;
+        spin_unlock(&l->lock);
+        nosi_free(b);
+    }
+    while (nosi_flood_refill(f, mb))
+        continue;
+    return n;
+}
+
+uint32_t nosi_flood_count(const Flood *f)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->n_lanes; i++)
+        n += atomic_load_explicit(&f->lane[i].n, memory_order_relaxed);
+    return n;
+}
