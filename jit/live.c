@@ -221,6 +221,7 @@ uint32_t nosi_live_holds(const Liveness *l, const Func *f, uint32_t pc, bool beh
 
 bool nosi_liveness(const Func *f, Liveness *l)
 {
+    *l = (Liveness){0}; // `holds` stays NULL where there are no locks
     l->words = (f->n_regs + 63u) / 64u;
     if (!l->words)
         l->words = 1;
