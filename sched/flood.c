@@ -8,7 +8,7 @@
 #include "vm/util/count.h"
 
 enum {
-    BLOCK_ITEMS = 63, // a block is 1 KiB
+    BLOCK_ITEMS = 42, // a block is 1 KiB
     FEW_ITEMS = 8,    // are copied out of a block, which stays in its lane
     CALM_BATCH = 32,  // fewer messages in a pull: a calm one
     CALM_PULLS = 64,  // so many calm pulls in a row end the flood
@@ -17,6 +17,7 @@ enum {
 typedef struct Item {
     Fragment *fragment;
     Value root;
+    uint64_t stamp; // when it was sent
 } Item;
 
 typedef struct Block {
@@ -33,6 +34,12 @@ typedef struct Lane {
     Block *first, *last; // owned
 } Lane;
 
+/* What the receiver has taken out of a lane. */
+typedef struct Pending {
+    Block *first, *last; // owned
+    uint32_t at;         // the next item of the first one
+} Pending;
+
 struct Flood {
     /* Written by senders and the receiver. A lane that is not empty has its bit set, unless the
      * receiver has taken the bit and is about to take the lane. */
@@ -43,18 +50,31 @@ struct Flood {
     uint32_t n_lanes;
     _Atomic(uint32_t) refs;
     /* receiver only */
-    _Alignas(64) Block *pending, *pending_last; // taken out of the lanes; owned
-    uint32_t at;                                // the next item of the first one
+    _Alignas(64) Pending *pending; // of each lane; behind the lanes
+    uint64_t until;                // the last pull took everything that was sent before
     uint32_t calm;
     Lane lane[];
 };
 
+/* The same for all cores. Read after what the program did before, and before what it does after
+ * (a store becomes visible when everything before it is over). */
+static uint64_t time_stamp(void)
+{
+#if defined(__x86_64__)
+    unsigned aux;
+    return __builtin_ia32_rdtscp(&aux);
+#else
+    return nosi_clock_ns();
+#endif
+}
+
 Flood *nosi_flood_new(uint32_t n_lanes)
 {
-    size_t bytes = sizeof(Flood) + n_lanes * sizeof(Lane);
+    size_t bytes = sizeof(Flood) + n_lanes * (sizeof(Lane) + sizeof(Pending));
     Flood *f = nosi_alloc_aligned(64, bytes);
     memset(f, 0, bytes);
     f->n_lanes = n_lanes;
+    f->pending = (Pending *)(void *)&f->lane[n_lanes];
     atomic_init(&f->refs, 1);
     atomic_init(&f->waits, true); // it may have been waiting before it got this
     nosi_count(COUNT_FLOOD, 1);
@@ -117,13 +137,13 @@ uint32_t nosi_flood_push(Flood *f, uint64_t from, Fragment *fragment, Value root
     Block *b = l->last;
     if (NOS_UNLIKELY(!b || b->n == BLOCK_ITEMS))
         b = add_block(l);
-    b->at[b->n++] = (Item){fragment, root};
     uint32_t n = atomic_load_explicit(&l->n, memory_order_relaxed) + 1;
     atomic_store_explicit(&l->n, n, memory_order_relaxed);
     // seq_cst, like nosi_flood_waits: either the owner sees the bit before it waits, or we see that
-    // it waits.
+    // it waits. Before the stamp: see nosi_flood_pull.
     if (n == 1)
         atomic_fetch_or_explicit(&f->filled, UINT64_C(1) << i, memory_order_seq_cst);
+    b->at[b->n++] = (Item){fragment, root, time_stamp()};
     if (NOS_UNLIKELY(atomic_load_explicit(&f->waits, memory_order_seq_cst)) &&
         nosi_claim_at_once(f->owner, 1u << PROC_RECEIVE))
         *woken = f->owner;
@@ -137,7 +157,12 @@ uint32_t nosi_flood_push(Flood *f, uint64_t from, Fragment *fragment, Value root
 
 bool nosi_flood_has_new(const Flood *f)
 {
-    return atomic_load_explicit(&f->filled, memory_order_seq_cst) != 0;
+    if (atomic_load_explicit(&f->filled, memory_order_seq_cst) != 0)
+        return true;
+    for (uint32_t i = 0; i < f->n_lanes; i++)
+        if (f->pending[i].first)
+            return true;
+    return false;
 }
 
 void nosi_flood_waits(Flood *f)
@@ -145,20 +170,21 @@ void nosi_flood_waits(Flood *f)
     atomic_store_explicit(&f->waits, true, memory_order_seq_cst);
 }
 
-static void append_pending(Flood *f, Block *first, Block *last)
+static void append_pending(Pending *p, Block *first, Block *last)
 {
-    if (f->pending)
-        f->pending_last->next = first;
+    if (p->first)
+        p->last->next = first;
     else {
-        f->pending = first;
-        f->at = 0;
+        p->first = first;
+        p->at = 0;
     }
-    f->pending_last = last;
+    p->last = last;
 }
 
 /* Takes what is in a lane, under its lock. */
-static uint32_t take_lane(Flood *f, Lane *l)
+static uint32_t take_lane(Flood *f, uint32_t i)
 {
+    Lane *l = &f->lane[i];
     uint32_t n = atomic_load_explicit(&l->n, memory_order_relaxed);
     Block *b = l->first;
     if (!n)
@@ -169,45 +195,88 @@ static uint32_t take_lane(Flood *f, Lane *l)
         copy->next = NULL;
         copy->n = n;
         b->n = 0;
-        append_pending(f, copy, copy);
+        append_pending(&f->pending[i], copy, copy);
     } else {
-        append_pending(f, b, l->last);
+        append_pending(&f->pending[i], b, l->last);
         l->first = l->last = NULL;
     }
     atomic_store_explicit(&l->n, 0, memory_order_relaxed);
     return n;
 }
 
+static uint64_t next_stamp(const Pending *p)
+{
+    return p->first ? p->first->at[p->at].stamp : UINT64_MAX;
+}
+
+/* A lane that is not looked at, because its bit was not set, has nothing that was sent before
+ * `until`: the bit comes before the stamp. What was sent later, while we looked, stays for the next
+ * pull, or it could overtake what it is a consequence of. */
 uint32_t nosi_flood_pull(Flood *f, bool *over)
 {
     uint32_t n = 0;
     atomic_store_explicit(&f->waits, false, memory_order_relaxed);
+    f->until = time_stamp();
     uint64_t lanes = atomic_exchange_explicit(&f->filled, 0, memory_order_seq_cst);
     for (; lanes; lanes &= lanes - 1) {
-        Lane *l = &f->lane[__builtin_ctzll(lanes)];
-        spin_lock(&l->lock);
-        n += take_lane(f, l);
-        spin_unlock(&l->lock);
+        uint32_t i = (uint32_t)__builtin_ctzll(lanes);
+        spin_lock(&f->lane[i].lock);
+        n += take_lane(f, i);
+        spin_unlock(&f->lane[i].lock);
     }
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t i = 0; i < f->n_lanes; i++)
+        oldest = NOS_MIN(oldest, next_stamp(&f->pending[i]));
+    if (oldest > f->until && oldest != UINT64_MAX) // by a clock that is ahead of ours
+        f->until = oldest;
     f->calm = n < CALM_BATCH ? f->calm + 1 : 0;
     *over = f->calm >= CALM_PULLS;
     return n;
 }
 
-bool nosi_flood_refill(Flood *f, Mailbox *mb)
+static void give_next(Pending *p, Mailbox *mb)
+{
+    Block *b = p->first;
+    Item *x = &b->at[p->at++];
+    nosi_mailbox_append(mb, x->fragment, x->root);
+    if (p->at == b->n) {
+        p->first = b->next;
+        p->at = 0;
+        nosi_free(b);
+    }
+}
+
+/* Gives up to `limit` messages in the order in which they were sent. */
+static uint32_t give(Flood *f, Mailbox *mb, uint32_t limit)
 {
     uint32_t n = 0;
-    for (; f->pending && n < FLOOD_REFILL; n++) {
-        Block *b = f->pending;
-        Item *x = &b->at[f->at++];
-        nosi_mailbox_append(mb, x->fragment, x->root);
-        if (f->at == b->n) {
-            f->pending = b->next;
-            f->at = 0;
-            nosi_free(b);
+    while (n < limit) {
+        Pending *oldest = NULL;
+        uint64_t stamp = UINT64_MAX,
+                 others = UINT64_MAX; // of the oldest one, and of those in other lanes
+        for (uint32_t i = 0; i < f->n_lanes; i++) {
+            uint64_t t = next_stamp(&f->pending[i]);
+            if (t < stamp) {
+                others = stamp;
+                stamp = t;
+                oldest = &f->pending[i];
+            } else if (t < others) {
+                others = t;
+            }
         }
+        if (!oldest || stamp > f->until)
+            return n;
+        do {
+            give_next(oldest, mb);
+            stamp = next_stamp(oldest);
+        } while (++n < limit && oldest->first && stamp <= others && stamp <= f->until);
     }
-    return n != 0;
+    return n;
+}
+
+bool nosi_flood_refill(Flood *f, Mailbox *mb)
+{
+    return give(f, mb, FLOOD_REFILL) != 0;
 }
 
 uint32_t nosi_flood_close(Flood *f, Mailbox *mb)
@@ -217,14 +286,14 @@ uint32_t nosi_flood_close(Flood *f, Mailbox *mb)
         Lane *l = &f->lane[i];
         spin_lock(&l->lock);
         l->closed = true;
-        n += take_lane(f, l);
+        n += take_lane(f, i);
         Block *b = l->first; // empty, if there is one
         l->first = l->last = NULL;
         spin_unlock(&l->lock);
         nosi_free(b);
     }
-    while (nosi_flood_refill(f, mb))
-        continue;
+    f->until = UINT64_MAX;
+    give(f, mb, UINT32_MAX);
     return n;
 }
 

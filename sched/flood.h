@@ -4,10 +4,15 @@
  * same time, on several cores, the lock, the list's end and every message go from cache to cache
  * with each send. So a mailbox with a backlog gets a Flood: several lanes, each with a lock of its
  * own. A sender always uses the lane of its own serial, so its messages stay in order; in a lane
- * they stand one after the other in blocks, four to a cache line. The worker keeps the Flood it
- * used last (FloodCache), so that a sender finds its lane without the pid's lock. The receiver
- * takes whole lanes, and goes back to the single list when little comes in for a while. (The lanes
- * are those of Erlang/OTP 25, "parallel signal sending optimization".) */
+ * they stand one after the other in blocks. The worker keeps the Flood it used last (FloodCache),
+ * so that a sender finds its lane without the pid's lock. The receiver takes whole lanes, and goes
+ * back to the single list when little comes in for a while. (The lanes are those of Erlang/OTP 25,
+ * "parallel signal sending optimization".)
+ *
+ * Messages carry the processor's time, by which the receiver merges the lanes: what is a
+ * consequence of a message sent earlier, through whatever other process, comes after it. The
+ * language does not promise that, and where cores do not agree about the time it may fail; but
+ * programs say "end" when all the others have told that they are done. */
 #ifndef NOSI_FLOOD_H
 #define NOSI_FLOOD_H
 
