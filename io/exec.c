@@ -1,6 +1,8 @@
-/* exec.c -- see exec.h. A child belongs to the loop that started it, which also learns of its end:
- * a pidfd tells, and the child is collected at once: there are no zombies. Its pipes are streams
- * (tcp.h). Closing a child that still runs kills it; what remains of it goes when it has ended. */
+/* exec.c -- see exec.h. A thread of the pool starts a child, because that takes as long as the
+ * program's file needs; then it belongs to the loop of the worker where its process goes on, which
+ * also learns of its end: a pidfd tells, and the child is collected at once: there are no zombies.
+ * Its pipes are streams (tcp.h). Closing a child that still runs kills it; what remains of it goes
+ * when it has ended. */
 #define _GNU_SOURCE // pipe2
 #include "io/exec.h"
 
@@ -14,6 +16,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/payload.h"
@@ -25,7 +28,7 @@
 #include "vm/util/env.h"
 #include "vm/util/vec.h"
 
-enum { STREAMS = 3, RESULT_WORDS = 4, CHUNK = 16 << 10 };
+enum { STREAMS = 3, RESULT_WORDS = 4, CHUNK = 16 << 10, START_WAIT_S = 1 };
 
 typedef struct WaitOp WaitOp;
 typedef struct RunOp RunOp;
@@ -47,7 +50,10 @@ static const StreamErrors errors = {IO_ERR_TIMEOUT, IO_ERR_INVALID_HANDLE, IO_ER
                                     IO_ERR_OTHER};
 
 static pthread_mutex_t living_mutex = PTHREAD_MUTEX_INITIALIZER;
-static VEC(int) living; // children that have not ended, as far as we know; under living_mutex
+static pthread_cond_t started = PTHREAD_COND_INITIALIZER; // n_starting became smaller
+static VEC(int) living;     // children that have not ended, as far as we know; under living_mutex
+static uint32_t n_starting; // children that are being started; under living_mutex
+static bool no_more;        // the program ends; under living_mutex
 
 static void run_progress(RunOp *o);
 
@@ -119,10 +125,26 @@ static Value wait_finish(Proc *p, IoOp *op)
 /* ---- the end of the program
  * ---------------------------------------------------------------------- */
 
-static void add_living(int pid)
+/* A child is about to be started; false: too late. */
+static bool begin_starting(void)
 {
     pthread_mutex_lock(&living_mutex);
-    vec_push(&living, pid);
+    bool ok = !no_more;
+    n_starting += ok;
+    pthread_mutex_unlock(&living_mutex);
+    return ok;
+}
+
+/* It was, or (pid 0) could not be. */
+static void end_starting(int pid)
+{
+    pthread_mutex_lock(&living_mutex);
+    n_starting--;
+    if (pid && no_more) // nobody has waited for it
+        kill(pid, SIGKILL);
+    if (pid)
+        vec_push(&living, pid);
+    pthread_cond_signal(&started);
     pthread_mutex_unlock(&living_mutex);
 }
 
@@ -139,7 +161,15 @@ static void remove_living(int pid)
 
 void nosi_exec_kill_all(void)
 {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += START_WAIT_S;
     pthread_mutex_lock(&living_mutex);
+    no_more = true;
+    // A child between vfork and exec outlives us when we go now. One whose file does not come is
+    // not waited for for ever.
+    while (n_starting && pthread_cond_timedwait(&started, &living_mutex, &until) == 0)
+        ;
     VEC_EACH (int, pid, &living)
         kill(*pid, SIGKILL);
     pthread_mutex_unlock(&living_mutex);
@@ -314,50 +344,133 @@ static int start_program(Command *cmd, const int theirs[STREAMS], int *pid)
     return err;
 }
 
-/* Starts it; NULL after raising. Gives a reference besides that of the table; not open yet. */
-static Child *spawn_child(Proc *p, Command *cmd)
+typedef struct StartReq {
+    IoReq req;
+    Command cmd;
+    int ours[STREAMS]; // of the pipes
+    int pid, pidfd;    // 0: there is no child, or somebody else has it
+    bool piped;        // err is not about the pipes
+    int err;
+    /* of run */
+    Payload in;
+    bool runs;
+    uint64_t until; // its deadline; 0: none
+} StartReq;
+
+static IoStep start_work(IoReq *r)
 {
-    int ours[STREAMS], theirs[STREAMS];
-    IoLoop *l = nosi_loop_here();
-    if (!open_pipes(ours, theirs)) {
-        int err = errno;
-        close_all(ours);
-        close_all(theirs);
-        nosi_io_throw_os(p, err, NULL);
-        return NULL;
+    StartReq *o = (StartReq *)r;
+    int theirs[STREAMS], pid = 0;
+    o->piped = open_pipes(o->ours, theirs);
+    if (!o->piped) {
+        o->err = errno;
+    } else if (!begin_starting()) {
+        o->err = ECANCELED;
+    } else {
+        o->err = start_program(&o->cmd, theirs, &pid);
+        pid = o->err ? 0 : pid;
+        if (pid && (o->pidfd = pidfd_open(pid, PIDFD_NONBLOCK)) < 0) {
+            o->err = errno;
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+            pid = 0;
+        }
+        o->pid = pid;
+        end_starting(pid);
     }
+    close_all(theirs);
+    return IO_DONE;
+}
+
+/* What was started becomes a child of this worker's loop, not open yet. Gives a reference besides
+ * that of the table. */
+static Child *take_child(StartReq *o)
+{
+    IoLoop *l = nosi_loop_here();
     Child *c = nosi_calloc(1, sizeof *c);
     c->res.kind = HANDLE_PROCESS;
     c->res.close = close_child;
     c->res.destroy = destroy_child;
     nosi_resource_init(&c->res, l);
-    nosi_resource_retain(&c->res); // ours
-    vec_push(&cmd->env, NULL);
-    int err = start_program(cmd, theirs, &c->pid);
-    close_all(theirs);
-    if (!err && (c->pidfd = pidfd_open(c->pid, PIDFD_NONBLOCK)) < 0) {
-        err = errno;
-        kill(c->pid, SIGKILL);
-        waitpid(c->pid, NULL, 0);
-    }
-    if (err) {
-        close_all(ours);
-        c->exited = true;
-        nosi_resource_end(&c->res);
-        nosi_resource_drop(&c->res);
-        nosi_io_throw_os(p, err, cmd->argv.at[0]);
-        return NULL;
-    }
+    nosi_resource_retain(&c->res); // the caller's
+    c->pid = o->pid;
+    c->pidfd = o->pidfd;
+    o->pid = 0;
     nosi_resource_retain(&c->res); // libuv's
     uv_poll_init(nosi_loop_uv(l), &c->ended, c->pidfd);
     c->ended.data = c;
     uv_poll_start(&c->ended, UV_READABLE, on_exit_of);
-    add_living(c->pid);
     for (int i = 0; i < STREAMS; i++) {
-        c->stream[i] = nosi_stream_new(HANDLE_PROCESS, l, ours[i]);
+        c->stream[i] = nosi_stream_new(HANDLE_PROCESS, l, o->ours[i]);
+        o->ours[i] = -1;
         nosi_resource_retain(&c->stream[i]->fd.res);
     }
     return c;
+}
+
+/* Whoever wanted it is gone. */
+static void drop_child(StartReq *o)
+{
+    if (nosi_loop_here()) {
+        Child *c = take_child(o);
+        nosi_resource_end(&c->res);
+        nosi_resource_drop(&c->res);
+        return;
+    }
+    kill(o->pid, SIGKILL); // the scheduler has ended: there is no loop to learn of its end
+    waitpid(o->pid, NULL, 0);
+    remove_living(o->pid);
+    close(o->pidfd);
+}
+
+static void start_destroy(IoReq *r)
+{
+    StartReq *o = (StartReq *)r;
+    if (o->pid)
+        drop_child(o);
+    close_all(o->ours);
+    free_command(&o->cmd);
+    nosi_payload_free(&o->in);
+    nosi_free(o);
+}
+
+static Value run_child(Proc *p, Child *c, StartReq *r);
+
+static Value start_finish(Proc *p, IoReq *r)
+{
+    StartReq *o = (StartReq *)r;
+    if (r->op.reason == OP_TIMEOUT)
+        return nosi_io_throw(p, IO_ERR_TIMEOUT, "");
+    if (!o->pid)
+        return nosi_io_throw_os(p, o->err, o->piped ? o->cmd.argv.at[0] : NULL);
+    Child *c = take_child(o);
+    if (o->runs)
+        return run_child(p, c, o);
+    int64_t handle = nosi_resource_open(p, &c->res);
+    nosi_resource_drop(&c->res);
+    return value_small(handle);
+}
+
+static StartReq *new_start(void)
+{
+    StartReq *o = nosi_calloc(1, sizeof *o);
+    o->req.work = start_work;
+    o->req.finish = start_finish;
+    o->req.destroy = start_destroy;
+    for (int i = 0; i < STREAMS; i++)
+        o->ours[i] = -1;
+    return o;
+}
+
+/* Takes o, whose command is complete (ok) or raised. */
+static Value submit_start(Proc *p, StartReq *o, bool ok)
+{
+    if (!ok) {
+        start_destroy(&o->req);
+        return VALUE_THROWN;
+    }
+    vec_push(&o->cmd.env, NULL);
+    return nosi_io_submit(p, &o->req);
 }
 
 /* ---- arguments --------------------------------------------------------------------------------
@@ -381,10 +494,9 @@ static bool add_arg(Proc *p, Command *c, Value v)
     return s != NULL;
 }
 
-/* False after raising. */
+/* Into *c, which is empty. False after raising. */
 static bool command_args(Proc *p, Command *c, Value program, Value args)
 {
-    *c = (Command){0};
     bool ok = add_arg(p, c, program);
     for (; ok && value_is_cons(args); args = value_tail(args))
         ok = add_arg(p, c, value_head(args));
@@ -561,61 +673,58 @@ static void run_destroy(IoOp *op)
     nosi_free(o);
 }
 
-Value nosi_exec_run(Proc *p, Value *args)
+/* Takes the reference, and what r has for it. */
+static Value run_child(Proc *p, Child *c, StartReq *r)
 {
-    Command cmd;
-    Child *c = command_args(p, &cmd, args[0], args[1]) ? spawn_child(p, &cmd) : NULL;
-    free_command(&cmd);
-    if (!c)
-        return VALUE_THROWN;
     RunOp *o = nosi_calloc(1, sizeof *o);
     o->op.finish = run_finish;
     o->op.cancel = run_cancel;
     o->op.destroy = run_destroy;
-    o->child = c; // the reference of spawn_child
-    if (!nosi_payload_take(p, &o->in, args[2])) {
-        nosi_resource_end(&c->res);
-        run_destroy(&o->op);
-        return VALUE_THROWN;
+    o->child = c;
+    o->in = r->in;
+    r->in = (Payload){0};
+    if (r->until) {
+        uint64_t now = nosi_loop_ms();
+        nosi_op_timeout(&o->op, r->until > now ? (int64_t)(r->until - now) : 0);
     }
-    nosi_op_timeout(&o->op, value_is_int(args[3]) ? value_int(args[3]) : -1);
     return nosi_op_start(p, &o->op, c->res.loop, run_start);
+}
+
+Value nosi_exec_run(Proc *p, Value *args)
+{
+    StartReq *o = new_start();
+    bool ok = command_args(p, &o->cmd, args[0], args[1]) && nosi_payload_take(p, &o->in, args[2]);
+    o->runs = true;
+    if (value_is_int(args[3])) {
+        nosi_op_timeout(&o->req.op, value_int(args[3]));
+        o->until = o->req.op.deadline;
+    }
+    return submit_start(p, o, ok);
 }
 
 /* ---- a child with a number ---------------------------------------------------------------------
  */
 
-static Value open_child(Proc *p, Command *cmd, bool ok)
-{
-    Child *c = ok ? spawn_child(p, cmd) : NULL;
-    free_command(cmd);
-    if (!c)
-        return VALUE_THROWN;
-    int64_t handle = nosi_resource_open(p, &c->res);
-    nosi_resource_drop(&c->res);
-    return value_small(handle);
-}
-
 Value nosi_exec_start(Proc *p, Value *args)
 {
-    Command cmd;
-    bool ok = command_args(p, &cmd, args[0], args[1]);
-    return open_child(p, &cmd, ok);
+    StartReq *o = new_start();
+    return submit_start(p, o, command_args(p, &o->cmd, args[0], args[1]));
 }
 
 Value nosi_exec_start_in(Proc *p, Value *args)
 {
-    Command cmd;
-    bool ok = command_args(p, &cmd, args[0], args[1]);
+    StartReq *o = new_start();
+    Command *cmd = &o->cmd;
+    bool ok = command_args(p, cmd, args[0], args[1]);
     if (ok) {
-        cmd.dir = nosi_cstr_arg(p, args[2], "path");
-        ok = cmd.dir && set_variables(p, &cmd, args[3]);
+        cmd->dir = nosi_cstr_arg(p, args[2], "path");
+        ok = cmd->dir && set_variables(p, cmd, args[3]);
     }
-    if (ok && !*cmd.dir) {
-        nosi_free(cmd.dir);
-        cmd.dir = NULL;
+    if (ok && !*cmd->dir) {
+        nosi_free(cmd->dir);
+        cmd->dir = NULL;
     }
-    return open_child(p, &cmd, ok);
+    return submit_start(p, o, ok);
 }
 
 static Value from_child(Proc *p, Value handle, int stream, int64_t n, int64_t timeout_ms, int how)
