@@ -168,7 +168,7 @@ static void send_whole(Exchange *x, int status, StrBuf *head, const HeaderNotes 
         .body_n = x->head.is_head || bodyless ? 0 : body->n,
         .blob = body->blob,
         .last = true,
-        .close = nosi_http_must_close(x, notes),
+        .close = nosi_http_must_close(x, notes) || nosi_http_wont_read(x),
     };
     if (!out.body_n)
         out.blob = NULL;
@@ -383,14 +383,14 @@ static void cancel_piece(IoOp *op)
     nosi_op_done(op);
 }
 
-static Value client_gone(Proc *p)
+Value nosi_http_client_gone(Proc *p)
 {
     return nosi_io_throw(p, IO_ERR_CONNECTION, "the client has closed the connection");
 }
 
 static Value finish_piece(Proc *p, IoOp *op)
 {
-    return ((PieceOp *)op)->gone ? client_gone(p) : VALUE_UNIT;
+    return ((PieceOp *)op)->gone ? nosi_http_client_gone(p) : VALUE_UNIT;
 }
 
 static void destroy_piece(IoOp *op)
@@ -416,7 +416,7 @@ Value nosi_server_write(Proc *p, Value *args)
     }
     if (atomic_load_explicit(&x->gone, memory_order_acquire)) {
         nosi_http_release(x);
-        return client_gone(p);
+        return nosi_http_client_gone(p);
     }
     if (body.n == 0 || x->head.is_head) { // an empty chunk would be the end
         nosi_http_release(x);
@@ -436,7 +436,7 @@ Value nosi_server_write(Proc *p, Value *args)
         };
         bool ok = nosi_http_send(x, &out);
         nosi_http_release(x);
-        return ok ? VALUE_UNIT : client_gone(p);
+        return ok ? VALUE_UNIT : nosi_http_client_gone(p);
     }
     PieceOp *o = nosi_calloc(1, sizeof *o);
     o->op.finish = finish_piece;
@@ -473,17 +473,6 @@ Value nosi_server_end(Proc *p, Value *args)
 }
 
 /* ---- questions ------------------------------------------------------------------------------ */
-
-Value nosi_server_body_bytes(Proc *p, Value *args)
-{
-    Value v = VALUE_UNIT;
-    Exchange *x = find(args[0]);
-    if (!x)
-        return nosi_io_throw(p, IO_ERR_ANSWERED, NULL);
-    bool ok = nosi_bytes_new(&p->heap, x->body.n ? x->body.s : "", x->body.n, &v);
-    nosi_http_release(x);
-    return ok ? v : nosi_out_of_memory(p);
-}
 
 Value nosi_server_target(Proc *p, Value *args)
 {

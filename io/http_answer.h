@@ -11,6 +11,7 @@ void nosi_http_send_anywhere(Exchange *x, StrBuf *head, HttpOut *out);
 void nosi_http_head_start(StrBuf *b, int status);
 /* Content-Length (>= 0), Date, Connection and the empty line. */
 void nosi_http_head_end_lines(StrBuf *b, const Exchange *x, int64_t length, bool close);
+Value nosi_http_client_gone(Proc *p); // raises
 bool nosi_http_must_close(const Exchange *x, const HeaderNotes *notes);
 
 #endif

@@ -27,7 +27,8 @@ enum {
 typedef enum ConnState { // reading ones first
     C_HEAD,              // between requests, or in a request's head
     C_BODY,              // in a request's body
-    C_BUSY,              // the request is with a process
+    C_DISCARD,           // in a body that is thrown away: its request has been answered
+    C_BUSY,              // the request is with a process; its body may still be coming
     C_FLUSH,             // answered, but the answer is not out yet
     C_LINGER,            // ends: waits for the other end to close
     C_CLOSED,            // uv_close called
@@ -74,6 +75,7 @@ struct HttpLoop {
 
 static void end_conn(Conn *c);
 static void go_on(Conn *c);
+static void wake_readers(Exchange *x);
 
 /* ---- time limits ---------------------------------------------------------------------------- */
 
@@ -176,6 +178,8 @@ Exchange *nosi_http_exchange_new(Conn *c, const char *text, size_t n, const Http
     x->id = atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
     x->loop = c->loop->io;
     x->server = c->server;
+    x->streams = c->server->limits.stream_body;
+    atomic_init(&x->body_ms, c->server->limits.body_ms);
     nosi_http_server_retain(x->server);
     x->conn = c;
     if (atomic_load_explicit(&x->server->log_to, memory_order_relaxed))
@@ -191,17 +195,47 @@ static void let_go(Conn *c)
         return;
     c->x = NULL;
     x->conn = NULL;
+    if (x->body_state != BODY_WHOLE)
+        x->body_state = BODY_TORN;
     atomic_store_explicit(&x->gone, true, memory_order_release);
+    wake_readers(x);
     nosi_http_release(x);
+}
+
+static void append_waiter(HttpWaiter **list, HttpWaiter *w)
+{
+    while (*list)
+        list = &(*list)->next;
+    w->next = NULL;
+    w->prev = list;
+    *list = w;
+}
+
+static void run_first(HttpWaiter **list)
+{
+    HttpWaiter *w = *list;
+    nosi_http_wait_cancel(w);
+    w->run(w);
 }
 
 static void run_waiters(Conn *c)
 {
-    while (c->waiters) {
-        HttpWaiter *w = c->waiters;
-        nosi_http_wait_cancel(w);
-        w->run(w);
-    }
+    while (c->waiters)
+        run_first(&c->waiters);
+}
+
+bool nosi_http_body_ready(Exchange *x)
+{
+    return x->body.n || x->body_state == BODY_WHOLE || x->body_state == BODY_TORN ||
+           nosi_http_state(x) == X_ANSWERED;
+}
+
+static void wake_readers(Exchange *x)
+{
+    nosi_http_retain(x); // a reader's end may be that of x
+    while (x->readers && nosi_http_body_ready(x))
+        run_first(&x->readers);
+    nosi_http_release(x);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -364,6 +398,7 @@ static void end_conn(Conn *c)
 }
 
 static void start_reading(Conn *c);
+static void stop_reading(Conn *c);
 
 static void on_shutdown(uv_shutdown_t *r, int status)
 {
@@ -424,9 +459,35 @@ static void refuse(Conn *c, int status)
         end_conn(c);
 }
 
+static bool tell_to_go_on(Conn *c)
+{
+    static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    uv_buf_t buf = {.base = (char *)(uintptr_t)go, .len = sizeof go - 1};
+    return write_conn(c, &buf, 1, 0, NULL);
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static void complete(Conn *c)
+/* Some of the request's body is not here yet. */
+static bool half_read(const Conn *c)
+{
+    return c->x && (c->x->body_state == BODY_COMING || c->x->body_state == BODY_EXPECTED);
+}
+
+/* Reads if there is room for what comes. */
+static void read_or_not(Conn *c)
+{
+    bool room = half_read(c)                            ? c->x->body.n < BODY_WINDOW
+                : c->x && c->x->body_state == BODY_TORN ? false
+                                                        : c->in.n <= AHEAD_MAX;
+    if (room && !c->ended_in)
+        start_reading(c);
+    else
+        stop_reading(c);
+}
+
+/* The request is a process's business from here on. */
+static void hand_over(Conn *c)
 {
     Exchange *x = c->x;
     c->state = C_BUSY;
@@ -436,8 +497,133 @@ static void complete(Conn *c)
     nosi_http_dispatch(x);
 }
 
-/* Uses bytes of s[0..n); returns how many. Stops when the request is complete. */
+/* ---- bodies that are read in pieces ---- */
+
+/* Bytes of such a body, n of them; returns how many were. */
+static size_t use_piece(Conn *c, const char *s, size_t n)
+{
+    Exchange *x = c->x;
+    size_t used = 0, before = x->body.n;
+    int status = 0;
+    int64_t max = c->server->limits.max_body - x->body_read;
+    HttpStep step = nosi_http_body(&c->parser, s, n, (size_t)max, &x->body, &used, &status);
+    int64_t came = (int64_t)(x->body.n - before);
+    if (step == HTTP_REFUSED) {
+        nosi_strbuf_free(&x->body);
+        x->body_state = BODY_TORN;
+        x->body_bad = status;
+        c->last = true;
+        if (c->state == C_BODY) { // nobody has heard of it
+            refuse(c, status);
+            return n;
+        }
+        stop_reading(c);
+        wake_readers(x);
+        return n;
+    }
+    int64_t unread = step == HTTP_DONE ? 0
+                     : x->head.chunked ? 1
+                                       : x->head.content_length - x->body_read - (int64_t)x->body.n;
+    atomic_store_explicit(&x->unread, unread, memory_order_relaxed); // a hint for whoever answers
+    x->body_state = step == HTTP_DONE ? BODY_WHOLE : BODY_COMING;
+    bool refill = (x->refilled += came) >= BODY_WINDOW;
+    if (nosi_http_state(x) == X_ANSWERED) { // nobody wants it
+        nosi_http_body_taken(x, x->body.n);
+        if (x->body_read > DISCARD_MAX)
+            c->last = true;
+    }
+    wake_readers(x);
+    if (refill) {
+        x->refilled = 0;
+        atomic_store_explicit(&x->body_ms, c->server->limits.body_ms, memory_order_relaxed);
+    }
+    return used;
+}
+
+/* The head of such a request has come, and s[0..n) behind it; returns how many bytes of that were
+ * its body's. */
+static size_t begin_pieces(Conn *c, const char *s, size_t n)
+{
+    Exchange *x = c->x;
+    size_t used = 0;
+    if (x->head.expect_continue && n == 0) {
+        x->body_state = BODY_EXPECTED;
+        atomic_store_explicit(&x->unread, INT64_MAX, memory_order_relaxed);
+    } else {
+        x->body_state = BODY_COMING;
+        atomic_store_explicit(&x->unread, x->head.chunked ? 1 : x->head.content_length,
+                              memory_order_relaxed);
+    }
+    c->state = C_BODY;
+    if (n)
+        used = use_piece(c, s, n);
+    if (c->state == C_BODY)
+        hand_over(c);
+    return used;
+}
+
+void nosi_http_wait_body(Exchange *x, HttpWaiter *w)
+{
+    Conn *c = x->conn;
+    append_waiter(&x->readers, w);
+    if (x->body_state != BODY_EXPECTED)
+        return;
+    // Not behind the head of an answer.
+    bool go = nosi_http_state(x) == X_UNANSWERED;
+    x->body_state = BODY_COMING;
+    atomic_store_explicit(&x->unread, x->head.chunked ? 1 : x->head.content_length,
+                          memory_order_relaxed);
+    if (go && !tell_to_go_on(c))
+        end_conn(c);
+}
+
+void nosi_http_body_taken(Exchange *x, size_t n)
+{
+    x->body_read += (int64_t)n;
+    if (x->body_state == BODY_COMING)
+        x->body.n = 0;
+    else
+        nosi_strbuf_free(&x->body);
+    if (x->conn && x->conn->state == C_BUSY)
+        read_or_not(x->conn);
+}
+
+/* Bytes of a body that is thrown away; returns how many. The next request may follow. */
+static size_t discard(Conn *c, const char *s, size_t n)
+{
+    StrBuf waste = {0};
+    size_t used = 0;
+    int status = 0;
+    HttpStep step = nosi_http_body(&c->parser, s, n, SIZE_MAX, &waste, &used, &status);
+    nosi_strbuf_free(&waste);
+    c->scanned += used;
+    if (step == HTTP_REFUSED || c->scanned > DISCARD_MAX) {
+        linger(c);
+        return n;
+    }
+    if (step == HTTP_DONE) {
+        c->scanned = 0;
+        c->state = C_HEAD;
+        set_limit(c, c->server->limits.idle_ms);
+    }
+    return used;
+}
+
+static size_t use_request(Conn *c, const char *s, size_t n);
+
+/* Uses bytes of s[0..n); returns how many. Stops when a request is a process's business. */
 static size_t use(Conn *c, const char *s, size_t n)
+{
+    size_t at = 0;
+    if (c->state == C_DISCARD) {
+        at = discard(c, s, n);
+        if (c->state != C_HEAD || at == n)
+            return at;
+    }
+    return at + use_request(c, s + at, n - at);
+}
+
+static size_t use_request(Conn *c, const char *s, size_t n)
 {
     size_t at = 0;
     if (c->state == C_HEAD) {
@@ -464,18 +650,16 @@ static size_t use(Conn *c, const char *s, size_t n)
             return n;
         }
         if (!head.chunked && head.content_length == 0) {
-            complete(c);
+            hand_over(c);
             return at;
         }
+        if (c->x->streams)
+            return at + begin_pieces(c, s + at, n - at);
         c->state = C_BODY;
         set_limit(c, c->server->limits.body_ms);
-        if (head.expect_continue && at == n) {
-            static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
-            uv_buf_t buf = {.base = (char *)(uintptr_t)go, .len = sizeof go - 1};
-            if (!write_conn(c, &buf, 1, 0, NULL)) {
-                end_conn(c);
-                return n;
-            }
+        if (head.expect_continue && at == n && !tell_to_go_on(c)) {
+            end_conn(c);
+            return n;
         }
     }
     size_t used = 0;
@@ -488,7 +672,7 @@ static size_t use(Conn *c, const char *s, size_t n)
         refuse(c, status);
         return n;
     case HTTP_DONE:
-        complete(c);
+        hand_over(c);
         break;
     case HTTP_MORE:
         break;
@@ -516,12 +700,18 @@ static void got(Conn *c, const char *s, size_t n)
         return;
     case C_BUSY:
     case C_FLUSH:
-        nosi_strbuf_add(&c->in, s, n);
-        if (c->in.n > AHEAD_MAX)
-            stop_reading(c);
+        if (half_read(c)) {
+            size_t piece = use_piece(c, s, n);
+            s += piece;
+            n -= piece;
+        }
+        if (n)
+            nosi_strbuf_add(&c->in, s, n);
+        read_or_not(c);
         return;
     case C_HEAD:
     case C_BODY:
+    case C_DISCARD:
         break;
     }
     if (c->in.n) {
@@ -530,14 +720,16 @@ static void got(Conn *c, const char *s, size_t n)
         return;
     }
     size_t used = use(c, s, n);
-    if (used < n && (c->state == C_BODY || c->state == C_HEAD || c->state == C_BUSY))
+    if (used < n && c->state <= C_BUSY)
         nosi_strbuf_add(&c->in, s + used, n - used);
+    if (c->state == C_BUSY)
+        read_or_not(c);
 }
 
 /* Goes on with bytes that have been kept. */
 static void go_on(Conn *c)
 {
-    if (c->in.n && (c->state == C_HEAD || c->state == C_BODY)) {
+    if (c->in.n && c->state < C_BUSY) {
         size_t used = use(c, c->in.s, c->in.n);
         if (c->state == C_CLOSED || c->state == C_LINGER)
             return;
@@ -548,8 +740,8 @@ static void go_on(Conn *c)
             c->in.n -= used;
         }
     }
-    if (c->state != C_CLOSED && c->in.n <= AHEAD_MAX && !c->ended_in)
-        start_reading(c);
+    if (c->state != C_CLOSED)
+        read_or_not(c);
 }
 
 static void input_ended(Conn *c)
@@ -557,7 +749,7 @@ static void input_ended(Conn *c)
     c->ended_in = true;
     stop_reading(c);
     // The other end may have finished sending and still wait for the answer.
-    if (c->state != C_BUSY && c->state != C_FLUSH)
+    if ((c->state != C_BUSY && c->state != C_FLUSH) || (c->state == C_BUSY && half_read(c)))
         end_conn(c);
 }
 
@@ -601,6 +793,19 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     nosi_strbuf_free(&plain);
 }
 
+void nosi_http_body_look(Exchange *x)
+{
+    Conn *c = x->conn;
+    uv_os_fd_t fd;
+    uv_buf_t buf;
+    if (!c || c->ended_in || uv_fileno(&c->uv.handle, &fd) != 0)
+        return;
+    give_buffer(&c->uv.handle, READ_BYTES, &buf);
+    ssize_t n = recv(fd, buf.base, buf.len, MSG_DONTWAIT);
+    if (n > 0)
+        on_read(&c->uv.stream, n, &buf);
+}
+
 static void start_reading(Conn *c)
 {
     if (c->reading)
@@ -612,7 +817,7 @@ static void start_reading(Conn *c)
 
 static void time_is_up(Conn *c)
 {
-    if (c->state <= C_BODY && !c->overdue) {
+    if (c->state < C_BUSY && !c->overdue) {
         // Timers come before input: if it is we who are late, what was sent in time is still
         // unread.
         set_limit(c, TICK_MS);
@@ -628,6 +833,9 @@ static void time_is_up(Conn *c)
         return;
     case C_BODY:
         refuse(c, 408);
+        return;
+    case C_DISCARD:
+        linger(c);
         return;
     case C_BUSY:
     case C_FLUSH: {
@@ -665,10 +873,21 @@ static void time_is_up(Conn *c)
 /* The answer has left; the next request may come. */
 static void answer_is_out(Conn *c)
 {
+    bool half = half_read(c);
+    // Whether what a client expects to be told to send will come is anybody's guess.
+    if (half && atomic_load_explicit(&c->x->unread, memory_order_relaxed) > DISCARD_MAX)
+        c->last = true;
     let_go(c);
-    if (c->last || (c->ended_in && !c->in.n) ||
+    if (c->last || (c->ended_in && (half || !c->in.n)) ||
         atomic_load_explicit(&c->server->draining, memory_order_relaxed)) {
         linger(c);
+        return;
+    }
+    if (half) {
+        c->state = C_DISCARD;
+        c->scanned = 0;
+        set_limit(c, c->server->limits.body_ms);
+        start_reading(c);
         return;
     }
     c->state = C_HEAD;
@@ -703,6 +922,7 @@ bool nosi_http_send(Exchange *x, const HttpOut *out)
     if (out->last) {
         c->last |= out->close;
         nosi_http_log(x);
+        wake_readers(x); // x lives: it is the connection's
         if (backlog(c) == 0)
             answer_is_out(c);
         else
@@ -743,12 +963,7 @@ size_t nosi_http_backlog(Exchange *x)
 
 void nosi_http_wait_drained(Exchange *x, HttpWaiter *w)
 {
-    Conn *c = x->conn;
-    w->next = NULL;
-    w->prev = &c->waiters;
-    while (*w->prev) // in order
-        w->prev = &(*w->prev)->next;
-    *w->prev = w;
+    append_waiter(&x->conn->waiters, w);
 }
 
 void nosi_http_wait_cancel(HttpWaiter *w)
@@ -785,7 +1000,7 @@ bool nosi_http_detach(Exchange *x, HttpDetached *out)
 {
     Conn *c = x->conn;
     uv_os_fd_t fd;
-    if (!c || c->state != C_BUSY || c->ended_in || backlog(c) > 0)
+    if (!c || c->state != C_BUSY || c->ended_in || backlog(c) > 0 || half_read(c))
         return false;
     // libuv does not give a descriptor back: this one is closed, a duplicate goes on.
     if (uv_fileno(&c->uv.handle, &fd) != 0 || (out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)

@@ -361,7 +361,7 @@ static void write_head(File *f, StrBuf *head)
                            (long long)(f->from + f->length - 1), (long long)f->size);
     else if (f->status == 416)
         nosi_strbuf_printf(head, "Content-Range: bytes */%lld\r\n", (long long)f->size);
-    f->x->close = nosi_http_must_close(f->x, &f->notes);
+    f->x->close = nosi_http_must_close(f->x, &f->notes) || nosi_http_wont_read(f->x);
     nosi_http_head_end_lines(head, f->x, f->status == 304 ? -1 : f->length, f->x->close);
 }
 

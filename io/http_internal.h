@@ -30,13 +30,14 @@ typedef struct HttpLoop HttpLoop;
 /* ---- limits --------------------------------------------------------------------------------- */
 
 typedef struct HttpLimits {
-    int64_t max_body;        // bytes
-    int64_t header_ms;       // from the first byte of a request to the end of its head
-    int64_t body_ms;         // for the whole body
-    int64_t idle_ms;         // between requests
-    int64_t write_ms;        // without progress while writing
+    int64_t max_body;  // bytes
+    int64_t header_ms; // from the first byte of a request to the end of its head
+    int64_t body_ms;   // for the whole body; of one read in pieces: for each BODY_WINDOW of it
+    int64_t idle_ms;   // between requests
+    int64_t write_ms;  // without progress while writing
     int64_t max_connections; // more get 503
     bool gzip;
+    bool stream_body; // requests are complete with their heads; bodies are read in pieces
 } HttpLimits;
 
 /* ---- exchanges ------------------------------------------------------------------------------ */
@@ -48,6 +49,25 @@ typedef enum ExchangeState {
     X_ANSWERED,
 } ExchangeState;
 
+typedef enum BodyState {
+    BODY_WHOLE,    // everything is here, or there is none
+    BODY_EXPECTED, // the client waits for "100 Continue" before it sends it
+    BODY_COMING,
+    BODY_TORN, // the connection is gone, or it is malformed
+} BodyState;
+
+enum {
+    BODY_WINDOW = 64 * 1024,  // bytes of a body read ahead
+    DISCARD_MAX = 256 * 1024, // of one nobody wants, to use the connection again
+};
+
+/* Somebody who waits for a connection; loop's thread. */
+typedef struct HttpWaiter HttpWaiter;
+struct HttpWaiter {
+    HttpWaiter *next, **prev;
+    void (*run)(HttpWaiter *w); // it waits no more
+};
+
 struct Exchange {
     _Atomic(uint32_t) refs;
     _Atomic(uint8_t) state;    // ExchangeState
@@ -57,6 +77,7 @@ struct Exchange {
     _Atomic(uint32_t) posted;  // pieces of the answer on their way to the loop's thread
     bool keep_alive, chunked;  // of the answer
     bool close;                // the connection ends after it
+    bool streams;              // fixed: its body is read in pieces
     int64_t id;
     Exchange *bucket_next; // table of open requests; under its bucket's lock
     Exchange *queue_next;  // requests nobody has accepted; under the server's lock
@@ -69,9 +90,19 @@ struct Exchange {
     int64_t sent;               // bytes of the answer's body
     _Atomic(int64_t) lent_sent; // bytes that whoever has the socket has sent
     int status;
-    StrBuf body;
-    const char *text; // what the spans of `head` refer to: behind the fields
-    HttpHead head;    // only head.n_fields of the fields exist
+    StrBuf body; // of one that streams: what nobody has read yet; loop's thread
+    /* the rest of one that streams; loop's thread, but for the atomics */
+    BodyState body_state;
+    int body_bad;             // status for one that is malformed or too long, or 0
+    bool body_given;          // of one that does not stream
+    int64_t body_read;        // bytes no longer in `body`
+    int64_t refilled;         // bytes since body_ms began anew
+    HttpWaiter *readers;      // in order
+    _Atomic(int64_t) body_ms; // that may be spent waiting; negative: any time
+    _Atomic(int64_t) unread;  // bytes to come before the next request, if that is known; else 1,
+                              // or INT64_MAX: they may come or not
+    const char *text;         // what the spans of `head` refer to: behind the fields
+    HttpHead head;            // only head.n_fields of the fields exist
 };
 
 Exchange *nosi_http_exchange_new(Conn *c, const char *text, size_t n, const HttpHead *head);
@@ -176,14 +207,24 @@ int nosi_http_lend_socket(Exchange *x);
 void nosi_http_return_socket(Exchange *x); // before the next nosi_http_send; loop's thread
 /* Bytes of x's connection that wait to be sent; loop's thread. */
 size_t nosi_http_backlog(Exchange *x);
-/* Somebody who waits until the backlog has become small, or the connection is gone. Loop's thread.
- */
-typedef struct HttpWaiter HttpWaiter;
-struct HttpWaiter {
-    HttpWaiter *next, **prev;
-    void (*run)(HttpWaiter *w); // it waits no more
-};
+/* More of its body is to come than is worth reading for the next request: the connection ends with
+ * its answer. Any thread. */
+NOS_INLINE bool nosi_http_wont_read(Exchange *x)
+{
+    // Relaxed: when it is about to change, both are right.
+    return atomic_load_explicit(&x->unread, memory_order_relaxed) > DISCARD_MAX;
+}
+/* w waits until the backlog has become small, or the connection is gone. Loop's thread. */
 void nosi_http_wait_drained(Exchange *x, HttpWaiter *w);
+/* w waits until there is something of x's body, or there never will be. A client that expects it
+ * is told to go on. Loop's thread. */
+void nosi_http_wait_body(Exchange *x, HttpWaiter *w);
+/* Is there? Then w need not wait. */
+bool nosi_http_body_ready(Exchange *x);
+/* Something of x->body was taken, which makes room. Loop's thread. */
+void nosi_http_body_taken(Exchange *x, size_t n);
+/* Reads what has come and was not looked at yet: somebody's time is up. Loop's thread. */
+void nosi_http_body_look(Exchange *x);
 void nosi_http_wait_cancel(HttpWaiter *w);
 /* Nobody answers: `status` is sent, or the connection ends in the middle of an answer. Any thread.
  * Nothing happens when x has been answered. */

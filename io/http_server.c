@@ -698,7 +698,7 @@ static char *text_of(Value v)
 
 Value nosi_server_bind(Proc *p, Value *args)
 {
-    enum { OPTIONS = 7 };
+    enum { OPTIONS = 8 };
     int64_t option[OPTIONS];
     if (!value_is_int(args[0]) || value_int(args[0]) < 0 || value_int(args[0]) > 65535)
         return nosi_panic(p, "a port is a number from 0 to 65535");
@@ -718,9 +718,14 @@ Value nosi_server_bind(Proc *p, Value *args)
     b->fd = -1;
     b->port = (int)value_int(args[0]);
     b->host = text_of(args[1]);
-    b->limits =
-        (HttpLimits){NOS_MAX(option[0], 0), option[1], option[2], option[3], option[4], option[5],
-                     option[6] != 0};
+    b->limits = (HttpLimits){option[0] < 0 ? INT64_MAX : option[0],
+                             option[1],
+                             option[2],
+                             option[3],
+                             option[4],
+                             option[5],
+                             option[6] != 0,
+                             option[7] != 0};
     b->certificate = text_of(args[3]);
     b->key = text_of(args[4]);
     return nosi_io_submit(p, &b->req);

@@ -4,7 +4,7 @@
 
 #include "sched/sched.h"
 
-/* (port, host, options: 7 numbers in the order of HttpLimits, certificate file, key file): handle
+/* (port, host, options: 8 numbers in the order of HttpLimits, certificate file, key file): handle
  */
 Value nosi_server_bind(Proc *p, Value *args);
 Value nosi_server_port(Proc *p, Value *args);
@@ -21,7 +21,9 @@ Value nosi_server_end(Proc *p, Value *args);
 Value nosi_server_file(Proc *p,
                        Value *args); // (id, root, path below it, headers): was there a file?
 Value nosi_server_body_bytes(Proc *p, Value *args);
-Value nosi_server_target(Proc *p, Value *args); // the request line's, as it came
+Value nosi_server_read_body(Proc *p, Value *args);       // (id): the next piece, empty at the end
+Value nosi_server_read_body_until(Proc *p, Value *args); // (id, ms)
+Value nosi_server_target(Proc *p, Value *args);          // the request line's, as it came
 Value nosi_server_remote(Proc *p, Value *args);
 Value nosi_server_match_path(Proc *p, Value *args);
 Value nosi_server_log_to(Proc *p, Value *args);

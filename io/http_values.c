@@ -96,6 +96,8 @@ Value nosi_http_request_value(Proc *p, const Exchange *x)
 {
     Heap *h = &p->heap;
     const HttpHead *head = &x->head;
+    static const StrBuf none;
+    const StrBuf *body = x->streams ? &none : &x->body;
     const char *t = x->text, *type = t + head->content_type.at;
     size_t type_n = head->content_type.n;
     enum { ID, METHOD, PATH, HEADERS, BODY, QUERY, COOKIES, FORM, WEBSOCKET };
@@ -112,13 +114,13 @@ Value nosi_http_request_value(Proc *p, const Exchange *x)
     else
         ok = ok && nosi_string_new(h, "/", 1, &v[PATH]);
     ok = ok && header_list(h, x, &v[HEADERS]) &&
-         nosi_string_lossy(h, x->body.n ? x->body.s : "", x->body.n, &v[BODY]);
+         nosi_string_lossy(h, body->n ? body->s : "", body->n, &v[BODY]);
     if (ok && head->query.n)
         ok = decoded_list(h, t + head->query.at, head->query.n, &v[QUERY]);
     if (ok && head->cookie.n)
         ok = cookie_list(h, x, &v[COOKIES]);
-    if (ok && x->body.n && nosi_http_list_has(type, type_n, "application/x-www-form-urlencoded"))
-        ok = decoded_list(h, x->body.s, x->body.n, &v[FORM]);
+    if (ok && body->n && nosi_http_list_has(type, type_n, "application/x-www-form-urlencoded"))
+        ok = decoded_list(h, body->s, body->n, &v[FORM]);
     ok = ok && nosi_tuple_new(h, v, HTTP_REQUEST_FIELDS, &result);
     UNROOT(h);
     return ok ? result : nosi_out_of_memory(p);

@@ -97,7 +97,7 @@ static int check_request(const Exchange *x, const char **key, size_t *n)
     size_t len;
     const HttpHead *head = &x->head;
     if (!head->minor || head->method.n != 3 || memcmp(x->text + head->method.at, "GET", 3) != 0 ||
-        x->body.n)
+        head->chunked || head->content_length)
         return 400;
     if (!only_field(x, "sec-websocket-version", &s, &len) || len != 2 || memcmp(s, "13", 2) != 0)
         return 426;

@@ -197,6 +197,20 @@ serve(server) = {
 }
 """
 
+# The same with bodies that are read in pieces.
+STREAMING = """
+main() = {
+    server = Server.bind(0, "127.0.0.1", maxBody: 1000000, streamBody: true)
+    println(Server.port(server))
+    flushStdout()
+    Server.handle(server, req => Server.respond(req.id, 200, [], "served " ++ req.path ++ " " ++ body(req.id, "")))
+}
+body(id: Int, got: String) -> String = {
+    piece = Server.readBody(id)
+    if piece.length() == 0 then got else body(id, got ++ piece.toString().unwrapOr("?"))
+}
+"""
+
 
 def talk(port, data, pieces=1, half_close=True):
     """All bytes that come back until the server closes; None when it does not."""
@@ -235,8 +249,7 @@ def main():
             failed += 1
             print(f"FAILED {name}: {got!r}")
 
-    with Server(sys.argv[1], PROGRAM) as server:
-        port = server.port
+    def corpus(port):
         for name, status, data in CASES:
             for how, pieces in (("at once", 1), ("in pieces", min(len(data), 40))):
                 got = talk(port, data, pieces, half_close=False)
@@ -252,6 +265,9 @@ def main():
             for how, pieces in (("at once", 1), ("in pieces", len(data))):
                 got = talk(port, data, pieces)
                 check(f"{name} ({how})", got is not None and got.startswith(b"HTTP/1.1 200 "), got and got[:300])
+    for program in (PROGRAM, STREAMING):
+        with Server(sys.argv[1], program) as server:
+            corpus(server.port)
     print(f"{len(CASES)} malformed and {len(GOOD)} odd requests, {failed} failures")
     return failed != 0
 

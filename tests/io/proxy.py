@@ -3,6 +3,7 @@
 
     proxy.py NOSTOS
 """
+import os
 import pathlib
 import socket
 import sys
@@ -12,7 +13,7 @@ from server import Server
 
 EXAMPLE = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "proxy.nos"
 BIG = bytes(range(256)) * 4000
-go_on, gone = threading.Event(), threading.Event()
+go_on, gone, gone_half, half_begun = (threading.Event() for _ in range(4))
 connections, requests = [0], []
 
 
@@ -59,6 +60,23 @@ class Lines:
         return data
 
 
+    def pieces(self, fields):
+        """The body, as it comes."""
+        if "content-length" in fields:
+            left = int(fields["content-length"][0])
+            while left:
+                if not self.rest:
+                    self.more()
+                piece, self.rest = self.rest[:left], self.rest[left:]
+                left -= len(piece)
+                yield piece
+        elif fields.get("transfer-encoding") == ["chunked"]:
+            while n := int(self.line(), 16):
+                yield self.count(n)
+                self.line()
+            self.line()
+
+
 def chunk(data):
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -70,9 +88,34 @@ def upstream(s):
     try:
         while True:
             first, fields = lines.head()
+            path = first.split(" ")[1]
+            if path == "/sink":   # what comes is counted, not kept
+                n = sum(len(piece) for piece in lines.pieces(fields))
+                s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%d" % (len(str(n)), n))
+                continue
+            if path == "/mirror":   # each piece comes back at once
+                s.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                for piece in lines.pieces(fields):
+                    s.sendall(chunk(piece))
+                s.sendall(b"0\r\n\r\n")
+                continue
+            if path == "/early":   # has seen enough
+                s.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+                break
+            if path == "/cut":   # a client that does not end its request
+                half_begun.set()
+                try:
+                    got = len(list(lines.pieces(fields)))
+                except EOFError:
+                    got = "half"
+                requests.append((first, fields, got))
+                gone_half.set()
+                break
             body = lines.body(fields)
             requests.append((first, fields, body))
-            path = first.split(" ")[1]
             if path.startswith("/hello"):
                 s.sendall(b"HTTP/1.1 200 OK\r\nX-One: 1\r\nConnection: X-Two\r\nX-Two: 2\r\nContent-Length: 5\r\n\r\n" +
                           (b"" if first.startswith("HEAD") else b"hello"))
@@ -125,8 +168,67 @@ def equal(got, want):
     assert got == want, f"got {str(got)[:300]}, expected {str(want)[:300]}"
 
 
+def memory(server, what):
+    with open(f"/proc/{server.process.pid}/status") as f:
+        return int(next(line for line in f if line.startswith(what)).split()[1])
+
+
+def uploads(proxy):
+    """Bodies of requests are passed on while they come."""
+    size, piece = int(os.environ.get("UPLOAD_MB", "100")) << 20, b"u" * 1000000
+    c = Client(proxy.port)
+    c.whole("POST", "/echo", BIG)
+    before = memory(proxy, "VmRSS")
+    for counted in (True, False):
+        c.s.sendall(b"POST /sink HTTP/1.1\r\nHost: x\r\n" +
+                    (b"Content-Length: %d\r\n\r\n" % size if counted else b"Transfer-Encoding: chunked\r\n\r\n"))
+        left = size
+        while left:
+            part = piece[:left]
+            left -= len(part)
+            c.s.sendall(part if counted else chunk(part))
+        if not counted:
+            c.s.sendall(b"0\r\n\r\n")
+        first, fields = c.lines.head()
+        equal((first, c.lines.body(fields)), ("HTTP/1.1 200 OK", str(size).encode()))
+    grown = memory(proxy, "VmHWM") - before
+    print(f"2 x {size >> 20} MB through the proxy: {grown} KB more")
+    assert grown < 30000, grown
+    c.s.sendall(b"POST /mirror HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    equal(c.lines.head()[0], "HTTP/1.1 200 OK")
+    for part in (b"one", b"two"):   # the answer's piece before the request's next one
+        c.s.sendall(chunk(part))
+        n = int(c.lines.line(), 16)
+        equal((c.lines.count(n), c.lines.line()), (part, ""))
+    c.s.sendall(b"0\r\n\r\n")
+    equal((c.lines.line(), c.lines.line()), ("0", ""))
+    equal(c.whole("GET", "/hello"), (200, b"hello"))
+    c.s.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n" + piece[:1000])
+    first, fields = c.lines.head()
+    equal((first, c.lines.body(fields), fields["connection"]), ("HTTP/1.1 403 Forbidden", b"no", ["close"]))
+    for rest in (b"Content-Length: 1000\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"):
+        gone_half.clear()
+        c = Client(proxy.port)
+        half_begun.clear()
+        c.s.sendall(b"POST /cut HTTP/1.1\r\nHost: x\r\n" + rest)
+        assert half_begun.wait(60)
+        c.s.close()
+        assert gone_half.wait(60)
+        equal(requests[-1][2], "half")   # and not a whole request of four bytes
+    gone_half.clear()
+    half_begun.clear()
+    c = Client(proxy.port)
+    c.s.sendall(b"POST /cut HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert half_begun.wait(60)   # with the head it would be refused at once
+    c.s.sendall(b"nonsense\r\n")
+    equal(c.lines.head()[0], "HTTP/1.1 400 Bad Request")
+    assert gone_half.wait(60)
+    equal(requests[-1][2], "half")
+
+
 def start(nostos, upstream_port, ms=30000):
-    return Server(nostos, EXAMPLE.read_text(), 0, "127.0.0.1", upstream_port, ms)
+    asan = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=4"   # which would look like growth
+    return Server(nostos, EXAMPLE.read_text(), 0, "127.0.0.1", upstream_port, ms, env={"ASAN_OPTIONS": asan})
 
 
 class Client:
@@ -192,6 +294,7 @@ def main():
             t.start()
         for t in many:
             t.join()
+        uploads(proxy)
         half = Client(proxy.port)   # a client that goes away in the middle
         half.ask("GET", "/big")
         half.s.close()
