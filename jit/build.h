@@ -147,8 +147,8 @@ Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask);
 void nosi_b_guard(Build *b, Body *body, Ref cond); // leaves unless BOOL cond
 /* Behind the current instruction, whose result is set: leaves when the slice was used up. */
 void nosi_b_budget(Build *b, Body *body);
-/* x / d or x % d (IR_DIV, IR_MOD) without a division, where what is known about x in the open block
- * allows it; d > 1. 0: it does not. */
+/* x / d or x % d (IR_DIV, IR_MOD) without a division; d is not 0 or -1. 0: d is a power of two,
+ * which emit.c knows a way for, and nothing is known about x in the open block. */
 Ref nosi_b_divide(Build *b, IrOp op, Ref x, int64_t d);
 /* Makes an equality of a remainder by a power of two and a constant one of bits. */
 void nosi_b_compare_remainder(Build *b, Ref *x, Ref *y);

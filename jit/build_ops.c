@@ -89,7 +89,7 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
         break;
     case IR_DIV:
     case IR_MOD:
-        if (cj && j > 1 && !ci && (r = nosi_b_divide(b, op, x, j)))
+        if (cj && j != 0 && j != -1 && !ci && (r = nosi_b_divide(b, op, x, j)))
             return r;
         if (ci && cj && j != 0 && j != -1)
             return nosi_b_const_int(b, op == IR_DIV ? i / j : i % j);
@@ -103,6 +103,17 @@ static Ref int_op(Build *b, Body *body, IrOp op, Ref x, Ref y)
         break;
     }
     return op2(b, op, TY_INT, x, y);
+}
+
+static Ref float_op2(Build *b, IrOp op, Ref x, Ref y)
+{
+    double k = 0;
+    if (op == IR_FMUL && b_is_const(b, x))
+        return b_is_const(b, y) ? op2(b, op, TY_FLOAT, x, y) : float_op2(b, op, y, x);
+    if (op == IR_FMUL && b_is_const(b, y))
+        memcpy(&k, &INS(y)->imm, sizeof k);
+    // An addition is done sooner, and its result is the same for each x.
+    return k == 2.0 ? op2(b, IR_FADD, TY_FLOAT, x, x) : op2(b, op, TY_FLOAT, x, y);
 }
 
 static Ref not_of(Build *b, Ref x)
@@ -319,8 +330,7 @@ static void arithmetic(Build *b, Body *body, Instr i, IrOp int_op_, IrOp float_o
         if (!ry)
             return;
         nosi_b_set(b, body, INSTR_A(i),
-                   t == TY_INT ? int_op(b, body, int_op_, rx, ry)
-                               : op2(b, float_op, TY_FLOAT, rx, ry));
+                   t == TY_INT ? int_op(b, body, int_op_, rx, ry) : float_op2(b, float_op, rx, ry));
         return;
     }
     runtime2(b, body, i, fn);

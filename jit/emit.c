@@ -1113,6 +1113,11 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit_n(e, MIR_UNSPEC, 3, ops);
         return;
     }
+    case IR_MULH: {
+        MIR_op_t ops[] = {op_int(e, MIR_MULH), out, val(e, i->a), op_reg(e, in_reg(e, i->b))};
+        emit_n(e, MIR_UNSPEC, 4, ops);
+        return;
+    }
     case IR_I2F:
         emit2(e, MIR_I2D, out, val(e, i->a));
         return;

@@ -224,9 +224,11 @@ static void fill_image(MirCtx *m)
     image->mir = MIR_init();
     MIR_set_error_func(image->mir, on_mir_error);
     MIR_gen_init(image->mir);
-    MIR_type_t d = MIR_T_D;
+    MIR_type_t d = MIR_T_D, i64 = MIR_T_I64;
     MIR_var_t x = {.type = MIR_T_D, .name = "x"};
+    MIR_var_t factors[] = {{.type = MIR_T_I64, .name = "x"}, {.type = MIR_T_I64, .name = "y"}};
     _MIR_register_unspec_insn(image->mir, MIR_SQRT, "sqrtsd", 1, &d, 1, false, &x);
+    _MIR_register_unspec_insn(image->mir, MIR_MULH, "mulh", 1, &i64, 2, false, factors);
     if (m->maps.n != 1 || !close_page(image, &m->maps.at[0]) || m->arena.blocks)
         return; // not what the pinned MIR does: the image serves once
     image->page = vec_pop(&m->maps);

@@ -36,9 +36,9 @@ size_t nosi_code_extent(const CodePages *pages, const void *from, const void *ot
 struct MIR_context;
 typedef struct MirCtx MirCtx;
 
-/* UNSPEC instruction: (to, x) the square root of a double. scripts/patch_mir.py gives MIR its
- * pattern. */
-enum { MIR_SQRT = 1 };
+/* UNSPEC instructions: (to, x) the square root of a double; (to, x, y) the high word of the signed
+ * product. scripts/patch_mir.py gives MIR their patterns. */
+enum { MIR_SQRT = 1, MIR_MULH };
 
 /* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
 typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);

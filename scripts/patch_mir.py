@@ -33,6 +33,26 @@ PATCHES = [
      '  {MIR_DNEG, "r 0"',
      '  {MIR_UNSPEC, "c1 r r", "F2 Y 0F 51 r1 R2", 0}, {MIR_UNSPEC, "c1 r md", "F2 Y 0F 51 r1 m2", 0},\n  {MIR_DNEG, "r 0"'),
 
+    ("mir-gen-x86_64.c", "the high word of a product (MIR_MULH) divides by constants",
+     "  {MIR_DIV, \"h0 h0 r\"",
+     '  {MIR_UNSPEC, "c2 h2 r h0", "X F7 /5 R2", 0}, {MIR_UNSPEC, "c2 h2 m3 h0", "X F7 /5 m2", 0},\n  {MIR_DIV, "h0 h0 r"'),
+
+    ("mir-gen-x86_64.c", "one factor is in rax and the high word comes in rdx, as operands of a remainder are",
+     "    case MIR_MOD:\n    case MIR_UMOD:\n    case MIR_MODS:",
+     """    case MIR_UNSPEC: {
+      if (insn->ops[0].u.u != 2) break;
+      new_insn = MIR_new_insn (ctx, MIR_MOV, _MIR_new_var_op (ctx, AX_HARD_REG), insn->ops[3]);
+      gen_add_insn_before (gen_ctx, insn, new_insn);
+      insn->ops[3] = _MIR_new_var_op (ctx, AX_HARD_REG);
+      new_insn = MIR_new_insn (ctx, MIR_MOV, insn->ops[1], _MIR_new_var_op (ctx, DX_HARD_REG));
+      gen_add_insn_after (gen_ctx, insn, new_insn);
+      insn->ops[1] = _MIR_new_var_op (ctx, DX_HARD_REG);
+      break;
+    }
+    case MIR_MOD:
+    case MIR_UMOD:
+    case MIR_MODS:"""),
+
     # A module is compiled once, then its context is thrown away.
     ("mir-gen.c", "nobody needs a function's instructions as they were before",
      "  _MIR_duplicate_func_insns (ctx, func_item);\n", ""),
