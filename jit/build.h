@@ -13,6 +13,7 @@ enum {
     MAX_RECURSIVE_CODE = 20, // of one that is inlined in itself
     MAX_INLINE_DEPTH = 8,    // functions inlined in each other
     MAX_RECURSION = 3,       // copies of a recursive function in itself, the outermost included
+    MAX_LINEAR = 8,          // of one that calls itself at one place
     MAX_IR = 6000,           // instructions: no more inlining beyond a sixth of it
     MAX_ROUNDS = 12,
 };

@@ -74,21 +74,34 @@ static bool has_inner_loop(const Func *f)
     return false;
 }
 
+/* Copies of f in each other, in machine code of f itself (`own`) or of another function. The code
+ * grows with them where f calls itself at one place, and doubles with each where it does at two. (A
+ * call in tail position is a jump.) */
+static uint32_t max_copies(const Func *f, bool own)
+{
+    uint32_t calls = 0;
+    for (uint32_t pc = 0; pc < f->n_code; pc++)
+        calls += INSTR_OP(f->code[pc]) == OP_CALL && cell_func(f->refs[INSTR_C(f->code[pc])]) == f;
+    return own && calls == 1 ? MAX_LINEAR : MAX_RECURSION;
+}
+
 static bool may_inline(const Build *b, const Body *body, const Func *f)
 {
     uint32_t depth = 0, copies = 0;
+    const Func *outermost = NULL;
     if (b->request->no_inline || f->n_code > MAX_INLINE_CODE || f->n_handlers ||
         b->ir->ins.n > MAX_IR / 6)
         return false;
     for (const Body *x = body; x; x = x->parent) {
         depth++;
         copies += x->f == f;
+        outermost = x->f;
     }
     if (depth > MAX_INLINE_DEPTH)
         return false;
     // A call costs little beside a loop, and loops in each other are slow to compile.
-    return copies == 0 ||
-           (copies < MAX_RECURSION && f->n_code <= MAX_RECURSIVE_CODE && !has_inner_loop(f));
+    return copies == 0 || (f->n_code <= MAX_RECURSIVE_CODE &&
+                           copies < max_copies(f, outermost == f) && !has_inner_loop(f));
 }
 
 static void note_inlined(Ir *ir, const Func *f)
