@@ -53,6 +53,14 @@ PATCHES = [
     case MIR_UMOD:
     case MIR_MODS:"""),
 
+    ("mir-gen.c", "a block that may leave is not copied behind cold ones: its stub would be entered twice, and the hot block would "
+     "move what the stub stores to where the other one has it",
+     "        || dst_bb_insn->insn->code == MIR_SWITCH || size > max_bb_growth_factor * orig_size)",
+     """        || dst_bb_insn->insn->code == MIR_SWITCH || size > max_bb_growth_factor * orig_size
+        || (dst_bb_insn->insn->code != MIR_JMP && MIR_branch_code_p (dst_bb_insn->insn->code)
+            && !bitmap_bit_p (temp_bitmap,
+                              ((bb_insn_t) dst_bb_insn->insn->ops[0].u.label->data)->bb->index)))"""),
+
     # A module is compiled once, then its context is thrown away.
     ("mir-gen.c", "nobody needs a function's instructions as they were before",
      "  _MIR_duplicate_func_insns (ctx, func_item);\n", ""),
