@@ -507,7 +507,7 @@ Value nosi_bi_bytes_to_string(Proc *p, Value *args)
     if (!o.blob)
         return nosi_out_of_memory(p);
     if (share)
-        nosi_blob_ref(own);
+        nosi_blob_ref_here(own);
     else
         o.to = o.blob->bytes;
     return nosi_long_bytes(p, &o, sizeof o);

@@ -92,7 +92,7 @@ bool nosi_bytes_from_string(Heap *h, Value s, Value *out)
         return false;
     const Object *o = value_obj(s);
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    nosi_blob_ref(b);
+    nosi_blob_ref_here(b);
     *out = bytes_nogc(h, b, o->word[LSTRING_OFFSET], o->word[LSTRING_BYTES], 0);
     return true;
 }
@@ -113,7 +113,7 @@ bool nosi_bytes_slice(Heap *h, Value v, int64_t from, int64_t to, Value *out)
         return false;
     const Object *o = value_obj(v);
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    nosi_blob_ref(b);
+    nosi_blob_ref_here(b);
     *out = bytes_nogc(h, b, o->word[LSTRING_OFFSET] + (size_t)from, (size_t)(to - from), 0);
     return true;
 }
@@ -125,7 +125,7 @@ StrBlob *nosi_bytes_concat_place(Value a, size_t nc, size_t *offset, size_t *cha
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
     *in_place = nosi_blob_claim(b, end, nc);
     if (*in_place) {
-        nosi_blob_ref(b);
+        nosi_blob_ref_here(b);
         *offset = end - na;
         *charge = nc;
         return b;

@@ -464,7 +464,7 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, Value *
         return false;
     char *p;
     if (may_append && nosi_blob_claim(b, end, added)) {
-        nosi_blob_ref(b);
+        nosi_blob_ref_here(b);
         p = b->bytes + end;
         offset = end - na;
         charge = added;
@@ -507,7 +507,7 @@ bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, Value *o
     // parts[0] holds the blob.
     if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, added) || !nosi_blob_claim(b, end, added))
         return false;
-    nosi_blob_ref(b);
+    nosi_blob_ref_here(b);
     char *p = b->bytes + end;
     for (size_t i = 1; i < n; i++)
         p = put(p, parts[i]);
@@ -552,7 +552,7 @@ bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out)
     }
     const Object *o = value_obj(s);
     StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    nosi_blob_ref(b);
+    nosi_blob_ref_here(b);
     *out = long_nogc(h, b, o->word[LSTRING_OFFSET] + from, n, chars, 0);
     return true;
 }

@@ -55,7 +55,7 @@ StrBlob *nosi_blob_new(size_t cap)
     StrBlob *b = nosi_try_alloc(sizeof *b + cap);
     if (!b)
         return NULL;
-    atomic_init(&b->refs, 1);
+    atomic_init(&b->refs, BLOB_REF);
     atomic_init(&b->used, 0);
     b->cap = cap;
     atomic_init(&b->marks, NULL);
@@ -74,16 +74,16 @@ StrBlob *nosi_blob_from_bytes(const char *s, size_t n)
 
 void nosi_blob_ref(StrBlob *b)
 {
-    atomic_fetch_add_explicit(&b->refs, 1,
-                              memory_order_relaxed); // the caller holds a reference already
+    // The caller holds a reference: if it is not shared, nobody else changes the count.
+    uint64_t refs = atomic_load_explicit(&b->refs, memory_order_relaxed);
+    if (refs & BLOB_SHARED)
+        atomic_fetch_add_explicit(&b->refs, BLOB_REF, memory_order_relaxed);
+    else
+        atomic_store_explicit(&b->refs, (refs + BLOB_REF) | BLOB_SHARED, memory_order_relaxed);
 }
 
-void nosi_blob_unref(StrBlob *b)
+void nosi_blob_free(StrBlob *b)
 {
-    // Release: our reads of the bytes happen before the free; acquire on the last one pairs with
-    // the others' releases.
-    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
-        return;
     marks_free(atomic_load_explicit(&b->marks, memory_order_relaxed));
     nosi_free(b);
 }
@@ -107,17 +107,6 @@ size_t nosi_blob_find(StrBlob *b, size_t number, size_t end)
     while (at < end && ((unsigned char)b->bytes[at] & 0xC0) == 0x80)
         at++; // of a code point that began before the mark
     return at + nosi_utf8_offset(b->bytes + at, end - at, number - (m ? m->chars[lo] : 0));
-}
-
-bool nosi_blob_claim(StrBlob *b, size_t end, size_t n)
-{
-    uint64_t expect = end;
-    if (n > b->cap || end > b->cap - n)
-        return false;
-    // Relaxed: the bytes become visible to other processes together with the handle that covers
-    // them, whose message carries the ordering.
-    return atomic_compare_exchange_strong_explicit(&b->used, &expect, end + n, memory_order_relaxed,
-                                                   memory_order_relaxed);
 }
 
 static size_t array_bytes(const Object *o)

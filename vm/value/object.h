@@ -125,8 +125,12 @@ NOS_INLINE int64_t value_int(Value v) // v must be an Int
 /* Shared, immutable-once-written bytes: long strings and Bytes. Reference counted, any thread. A
  * string view whose end is `used` may append in place by advancing `used` with compare-and-swap (s
  * ++ t, amortised O(length of t)). */
+enum {
+    BLOB_SHARED = 1, // other threads may have references: once set it stays (blob.h)
+    BLOB_REF = 2,
+};
 typedef struct StrBlob {
-    _Atomic(uint64_t) refs;
+    _Atomic(uint64_t) refs; // BLOB_REF for each, and BLOB_SHARED
     _Atomic(uint64_t) used; // bytes written; bytes before `used` never change
     uint64_t cap;
     _Atomic(struct BlobMarks *) marks; // where code points are (blob.c), NULL: nobody asked yet
