@@ -833,6 +833,9 @@ static bool instruction(Build *b, Body *body, Instr i)
     case OP_CONCAT:
         runtime2(b, body, i, FN(nosi_rt_concat));
         return true;
+    case OP_CONCAT_O:
+        runtime2(b, body, i, FN(nosi_rt_concat_own));
+        return true;
     case OP_NEG:
         x = reg(body, rb);
         if (INS(x)->type == TY_ANY && nosi_b_static_type(body->f, rb) != TY_ANY)
@@ -1034,6 +1037,8 @@ static bool instruction(Build *b, Body *body, Instr i)
         return window(b, body, i, FN(nosi_rt_set), rc);
     case OP_STRCAT:
         return window(b, body, i, FN(nosi_rt_strcat), rc);
+    case OP_STRCAT_O:
+        return window(b, body, i, FN(nosi_rt_strcat_own), rc);
     case OP_SETTAIL:
         y = any(b, body, rb);
         nosi_b_add(

@@ -55,6 +55,7 @@ uint32_t nosi_instr_uses(const Func *f, Instr i, uint32_t first[4], uint32_t cou
     case OP_TUPLE:
     case OP_SET:
     case OP_STRCAT:
+    case OP_STRCAT_O:
         USE(b, c);
         return n;
     case OP_LIST:

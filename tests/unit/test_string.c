@@ -177,6 +177,110 @@ TEST(appending_is_linear)
     nosi_heap_free(h);
 }
 
+TEST(own_texts_grow_in_place)
+{
+    nosi_heap_init(h, NULL, NULL);
+    Value parts[3] = {VALUE_UNIT, VALUE_UNIT, VALUE_UNIT}, s = VALUE_UNIT, kept = s, view = s;
+    ROOT_ARRAY(h, parts, 3);
+    ROOT(h, s);
+    ROOT(h, kept);
+    ROOT(h, view);
+    parts[1] = str("xy");
+    parts[2] = str("\xC3\xA9");
+    s = str("");
+    StrBuf want = {0};
+    uint64_t handle = 0;
+    for (int i = 0; i < 50000; i++) {
+        parts[0] = s;
+        bool quick = nosi_string_is_own(s) && nosi_string_extend_nogc(h, s, parts + 1, 2);
+        if (!quick)
+            CHECK(nosi_string_append_own(h, parts, 3, &s));
+        CHECK(!quick || i > 0);
+        nosi_strbuf_puts(&want, "xy\xC3\xA9");
+        if (handle && !nosi_gc_stress)
+            CHECK_EQ(s.bits, handle); // no other one is made
+        if (want.n > 1000 && !handle)
+            nosi_heap_collect(h, true);
+        handle = want.n > 1000 ? s.bits : 0;
+        if (i == 20000) { // kept: from here on another handle grows, the text of this one stays
+            kept = s;
+            CHECK(nosi_string_disown(h, s, &s));
+            CHECK(!nosi_string_is_own(s) && !value_same(s, kept));
+            handle = 0;
+            nosi_string_hash(kept);
+        } else if (i == 20001) {
+            CHECK(!value_same(s, kept));
+        } else if (i == 30000) { // somebody else puts something behind it
+            CHECK(nosi_string_concat(h, s, parts[1], &view));
+            CHECK(!nosi_string_is_own(view));
+        }
+    }
+    check_string(s, want.s, want.n);
+    CHECK_EQ(nosi_string_length(s), 150000);
+    check_string(kept, want.s, 20001 * 4);
+    check_string(view, want.s, 30001 * 4 + 2);
+    // The same text as another handle hashes alike: what was remembered of it went when it grew.
+    Value copy;
+    CHECK(nosi_string_new(h, want.s, want.n, &copy));
+    CHECK_EQ(nosi_string_hash(copy), nosi_string_hash(s));
+    parts[0] = parts[1] = s;
+    CHECK(nosi_string_append_own(h, parts, 2, &s)); // itself
+    CHECK_EQ(nosi_string_byte_length(s), 2 * want.n);
+    // What others give is never one that grows.
+    CHECK(nosi_string_is_own(s));
+    parts[0] = s;
+    parts[1] = str("");
+    CHECK(nosi_string_concat_n(h, parts, 2, &view));
+    CHECK(!nosi_string_is_own(view) && nosi_string_equal(view, s));
+    parts[0] = str("");
+    parts[1] = s;
+    CHECK(nosi_string_append_own(h, parts, 2, &view));
+    CHECK(!value_same(view, s) && nosi_string_equal(view, s));
+    nosi_heap_verify(h);
+    nosi_strbuf_free(&want);
+    nosi_heap_free(h);
+}
+
+TEST(a_blob_is_shared_from_its_first_message_on)
+{
+    nosi_heap_init(h, NULL, NULL);
+    char buf[100];
+    memset(buf, 'q', sizeof buf);
+    Value s, t, x = VALUE_UNIT;
+    ROOT(h, x);
+    CHECK(nosi_string_new(h, buf, sizeof buf, &s));
+    ROOT(h, s);
+    x = str("x");
+    CHECK(nosi_string_concat(h, s, x, &s));
+    CHECK(nosi_string_slice(h, s, 1, 100, &t));
+    StrBlob *b = (StrBlob *)(uintptr_t)value_obj(s)->word[LSTRING_BLOB];
+    CHECK(!nosi_blob_is_shared(b));
+    CHECK_EQ(b->refs, 2 * BLOB_REF);
+    Fragment *f = nosi_fragment_copy(s);
+    CHECK(nosi_blob_is_shared(b));
+    CHECK_EQ(b->refs, 3 * BLOB_REF + BLOB_SHARED);
+    CHECK(nosi_string_concat(h, s, x, &t)); // claims what is behind it
+    CHECK(value_obj(t)->word[LSTRING_BLOB] == value_obj(s)->word[LSTRING_BLOB]);
+    CHECK(nosi_string_concat(h, s, s, &t)); // too late
+    CHECK(value_obj(t)->word[LSTRING_BLOB] != value_obj(s)->word[LSTRING_BLOB]);
+    nosi_heap_free(h);
+    CHECK_EQ(b->refs, BLOB_REF + BLOB_SHARED);
+    nosi_fragment_free(f);
+}
+
+TEST(digits_of_ints)
+{
+    nosi_heap_init(h, NULL, NULL);
+    int64_t of[] = {0, 9, 10, 99, 100, 101, 12345, -1, -10, -105, SMALL_MAX, SMALL_MIN, INT64_MIN};
+    for (size_t i = 0; i < NOS_COUNT(of); i++) {
+        char want[32];
+        int n = snprintf(want, sizeof want, "%lld", (long long)of[i]);
+        CHECK(nosi_heap_reserve(h, STRING_INT_WORDS));
+        check_string(nosi_string_of_int_nogc(h, of[i]), want, (size_t)n);
+    }
+    nosi_heap_free(h);
+}
+
 TEST(long_slices_share_and_short_ones_do_not)
 {
     nosi_heap_init(h, NULL, NULL);

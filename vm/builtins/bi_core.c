@@ -259,15 +259,10 @@ static Value show_small(Proc *p, int64_t i)
     uint64_t bits = made ? atomic_load_explicit(made, memory_order_acquire) : 0;
     if (bits)
         return (Value){bits};
-    char digits[24], *end = digits + sizeof digits, *d = end;
-    uint64_t x = i < 0 ? -(uint64_t)i : (uint64_t)i;
-    do
-        *--d = (char)('0' + x % 10);
-    while (x /= 10);
-    if (i < 0)
-        *--d = '-';
-    Value text = bi_string(p, d, (size_t)(end - d));
-    if (made && value_is_string(text)) {
+    if (!nosi_reserve(p, STRING_INT_WORDS))
+        return VALUE_THROWN;
+    Value text = nosi_string_of_int_nogc(&p->heap, i);
+    if (made) {
         text = nosi_literal_copy(text);
         atomic_store_explicit(made, text.bits, memory_order_release);
     }

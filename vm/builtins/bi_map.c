@@ -170,9 +170,11 @@ MAP_NATIVE(map_get_or)
 MAP_NATIVE(map_lookup)
 MAP_NATIVE(map_contains)
 
-Value nosi_bi_map_disown(Proc *p, Value *args)
+Value nosi_bi_disown(Proc *p, Value *args)
 {
     Value v = args[0];
+    if (value_is_string(v))
+        return OK_OR_NOMEM(nosi_string_disown(&p->heap, v, &v), v);
     if (!value_is_map(v) && !value_is_set(v))
         return v; // not of the type it was said to be: whoever uses it will say so
     return OK_OR_NOMEM(nosi_map_disown(&p->heap, v, &v) == MAP_OK, v);

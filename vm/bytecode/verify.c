@@ -86,6 +86,7 @@ static void special(Check *c, Instr i, Opcode op)
     case OP_TUPLE:
     case OP_SET:
     case OP_STRCAT:
+    case OP_STRCAT_O:
         regs(c, b, n);
         break;
     case OP_LIST:

@@ -456,6 +456,7 @@ static uint8_t result_rep(const Fn *f, const Ins *i, const uint8_t *reps)
     case OP_LIST:
         return REP_LIST;
     case OP_STRCAT:
+    case OP_STRCAT_O:
         return REP_STRING;
     case OP_TUPLE:
     case OP_NEW:

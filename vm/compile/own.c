@@ -1,4 +1,5 @@
-/* own.c -- which maps can be changed in place: inserts and removals of a map that nobody else has.
+/* own.c -- which maps and Strings can be changed in place: inserts and removals of a map, and text
+ * put behind a String, that nobody else has.
  *
  * `m = m.insert(k, v)` leaves the old map unused. Map.insert may change it in place then
  * (MapEdit in vm/data/map.h), if no other variable, list, closure, message ... has it. That is
@@ -16,14 +17,20 @@
  *   had the entry already.
  *
  * Maps that come from elsewhere (parameters, results, fields) or were given away are owned again
- * after __mapDisown. It is inserted, mostly before loops, where it lets a call of at least every
+ * after __disown. It is inserted, mostly before loops, where it lets a call of at least every
  * second turn be _own. What a function passes to another one or returns is not followed.
  *
  * An exception of an _own native means that the map is unchanged, so what a handler can see does
- * not matter. */
+ * not matter.
+ *
+ * `s = s ++ t` is the same for the handle of a long String (vm/data/string.h, "texts that grow"),
+ * in loops: STRCAT and CONCAT edit their first operand, STRCAT_O and CONCAT_O are their _own forms,
+ * made where what they give comes to another one. They only look at the other operands, and without
+ * _O what they give is never OBJ_OWNED, so they are their own _copy forms. */
 #include <string.h>
 
 #include "vm/compile/internal.h"
+#include "vm/data/string.h"
 #include "vm/value/object.h"
 #include "vm/value/shape.h"
 
@@ -32,7 +39,7 @@ enum {
     MAX_SITES = 64
 };
 
-/* What a native does with its first argument, a map or set. */
+/* What a native, or an instruction, does with its first argument or operand. */
 typedef struct MapNative {
     const char *name;
     uint8_t n_params;
@@ -59,7 +66,14 @@ static const MapNative natives[] = {
     {"Set.toList", 1, false, NULL, NULL},
     {"Set.size", 1, false, NULL, NULL},
     {"Set.isEmpty", 1, false, NULL, NULL},
+    {"String.length", 1, false, NULL, NULL},
+    {"String.byteLength", 1, false, NULL, NULL},
+    {"String.isEmpty", 1, false, NULL, NULL},
+    {"String.endsWith", 2, false, NULL, NULL},
+    {"String.startsWith", 2, false, NULL, NULL},
 };
+/* STRCAT and CONCAT of Strings. */
+static const MapNative append = {"++", 2, true, NULL, NULL};
 
 static const Builtin *builtin(const char *name, uint32_t n)
 {
@@ -126,6 +140,7 @@ static Reads reads_of(const Own *o, uint32_t k)
     case OP_TUPLE:
     case OP_SET:
     case OP_STRCAT:
+    case OP_STRCAT_O:
         reads_range(&r, b, c);
         break;
     case OP_LIST:
@@ -167,6 +182,12 @@ static Reads reads_of(const Own *o, uint32_t k)
         break;
     }
     return r;
+}
+
+/* Does it put Strings together? */
+static bool is_append(const Ins *i)
+{
+    return INSTR_OP(i->w) == OP_STRCAT || (INSTR_OP(i->w) == OP_CONCAT && i->rep == REP_STRING);
 }
 
 static bool has_window(Opcode op)
@@ -431,7 +452,7 @@ static void escape(const Own *o, uint32_t k, uint16_t *s)
 {
     const Ins *i = ins_at(o, k);
     Reads r = reads_of(o, k);
-    if (INSTR_OP(i->w) == OP_MOVE)
+    if (INSTR_OP(i->w) == OP_MOVE || is_append(i))
         return;
     for (uint32_t j = 0; j < r.n; j++)
         for (uint32_t x = r.first[j]; x < r.first[j] + r.count[j]; x++) {
@@ -443,15 +464,15 @@ static void escape(const Own *o, uint32_t k, uint16_t *s)
         }
 }
 
-/* A map that nobody else has, or that is not OBJ_OWNED. */
+/* A map or String that nobody else has, or that is not OBJ_OWNED. */
 static bool is_new_map(const Own *o, const Ins *i)
 {
     if (INSTR_OP(i->w) == OP_LOADK) {
         Value v = o->f->consts.at[INSTR_D(i->w)];
-        return (value_is_kind(v, OBJ_MAP) || value_is_kind(v, OBJ_SET)) &&
+        return (value_is_kind(v, OBJ_MAP) || value_is_kind(v, OBJ_SET) || value_is_string(v)) &&
                !obj_has_flag(value_obj(v), OBJ_OWNED);
     }
-    return INSTR_OP(i->w) == OP_MAP || INSTR_OP(i->w) == OP_SET;
+    return INSTR_OP(i->w) == OP_MAP || INSTR_OP(i->w) == OP_SET || is_append(i);
 }
 
 /* The group of the edited map ends: with the edit, or because another map was derived from it. */
@@ -689,6 +710,14 @@ static void choose_sites(Own *o)
 
 /* ---- the result ------------------------------------------------------------------------------ */
 
+static void set_append(Own *o, uint32_t k)
+{
+    Ins *i = ins_at(o, k);
+    Opcode op = INSTR_OP(i->w) == OP_STRCAT ? OP_STRCAT_O : OP_CONCAT_O;
+    if (o->edit[k] == EDIT_OWN && reaches_edit(o, k + 1, INSTR_A(i->w), false))
+        i->w = INSTR_ABC(op, INSTR_A(i->w), INSTR_B(i->w), INSTR_C(i->w));
+}
+
 static void set_native(Own *o, uint32_t k, const char *name)
 {
     Ins *i = ins_at(o, k);
@@ -698,7 +727,7 @@ static void set_native(Own *o, uint32_t k, const char *name)
 
 static Ins disown_ins(Own *o, uint32_t r, uint32_t line)
 {
-    return (Ins){.w = INSTR_ABC(OP_CALLB, r, r, nosi_cg_ref(o->f, builtin("__mapDisown", 1))),
+    return (Ins){.w = INSTR_ABC(OP_CALLB, r, r, nosi_cg_ref(o->f, builtin("__disown", 1))),
                  .label = NO_LABEL,
                  .line = line,
                  .rep = REP_OTHER,
@@ -729,10 +758,41 @@ static void insert_disowns(Own *o)
     nosi_free(moved);
 }
 
+/* Does the first operand of STRCAT k, a temporary, come from a variable? */
+static bool appends_to_variable(const Own *o, uint32_t k)
+{
+    uint32_t r = INSTR_B(ins_at(o, k)->w);
+    if (INSTR_OP(ins_at(o, k)->w) == OP_CONCAT)
+        return true;
+    while (k-- > 0)
+        if (written(ins_at(o, k)) == (int32_t)r)
+            return INSTR_OP(ins_at(o, k)->w) == OP_MOVE;
+    return false;
+}
+
+/* Appends in loops, where it pays to look closer. */
+static bool find_appends(Own *o)
+{
+    bool any = false;
+    uint32_t above = o->n_code; // the loop reaches down to there
+    for (uint32_t k = o->n_code; k-- > 0;) {
+        const Ins *i = ins_at(o, k);
+        if (INSTR_OP(i->w) == OP_LOOP)
+            above = NOS_MIN(above, o->f->label_at.at[i->label]);
+        if (k < above)
+            above = o->n_code;
+        if (above <= k && is_append(i) && appends_to_variable(o, k)) {
+            o->native[k] = &append;
+            any = true;
+        }
+    }
+    return any;
+}
+
 static bool find_natives(Own *o)
 {
     static const Builtin *known[sizeof natives / sizeof *natives];
-    bool edits = false;
+    bool edits = find_appends(o);
     for (uint32_t k = 0; k < o->n_code; k++) {
         const Ins *i = ins_at(o, k);
         if (INSTR_OP(i->w) != OP_CALLB)
@@ -770,7 +830,9 @@ void nosi_cg_own(Fn *f)
         choose_sites(&o);
         bool any = memchr(o.edit, EDIT_OWN, o.n_code) != NULL;
         for (uint32_t k = 0; k < o.n_code && any; k++)
-            if (o.edit[k] == EDIT_OWN)
+            if (o.native[k] == &append)
+                set_append(&o, k);
+            else if (o.edit[k] == EDIT_OWN)
                 set_native(&o, k, o.native[k]->own);
             else if (o.edit[k] == EDIT_COPY &&
                      reaches_edit(&o, k + 1, INSTR_A(ins_at(&o, k)->w), false))

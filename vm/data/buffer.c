@@ -36,7 +36,7 @@ void nosi_buffer_extend(Heap *h, Value b, char *memory, size_t cap, size_t len)
     if (memory) {
         nosi_free((char *)(uintptr_t)o->word[BUFFER_MEM]);
         // The next constructor of a handle collects, if it became too much.
-        nosi_heap_grow_offheap_nogc(h, cap - o->word[BUFFER_CAP]);
+        nosi_heap_grow_offheap_nogc(h, o, cap - o->word[BUFFER_CAP]);
         o->word[BUFFER_MEM] = (uint64_t)(uintptr_t)memory;
         o->word[BUFFER_CAP] = cap;
     }

@@ -263,6 +263,28 @@ Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars)
     return long_nogc(h, b, 0, n, chars, n);
 }
 
+Value nosi_string_of_int_nogc(Heap *h, int64_t i)
+{
+    char digits[STRING_INT_DIGITS], *end = digits + sizeof digits, *d = end;
+    uint64_t x = i < 0 ? -(uint64_t)i : (uint64_t)i;
+    for (; x >= 100; x /= 100) {
+        uint64_t two = x % 100;
+        *--d = (char)('0' + two % 10);
+        *--d = (char)('0' + two / 10);
+    }
+    if (x >= 10) {
+        *--d = (char)('0' + x % 10);
+        x /= 10;
+    }
+    *--d = (char)('0' + x);
+    if (i < 0)
+        *--d = '-';
+    Value v;
+    size_t n = (size_t)(end - d);
+    memcpy(short_nogc(h, n, n, &v), d, n);
+    return v;
+}
+
 Value nosi_string_of_char_nogc(Heap *h, uint32_t c)
 {
     char buf[4];
@@ -417,23 +439,168 @@ static char *put(char *to, Value s)
     return to + n;
 }
 
-/* a, then parts (roots), then extra C bytes. */
-static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, Value *out)
+bool nosi_string_disown(Heap *h, Value s, Value *out)
 {
-    size_t na = nosi_string_byte_length(a), added = 0, chars = nosi_string_length(a);
-    for (size_t i = 0; i < n_parts; i++) {
-        added += nosi_string_byte_length(parts[i]);
-        chars += nosi_string_length(parts[i]);
+    *out = s;
+    if (NOS_LIKELY(!nosi_string_is_own(s)))
+        return true;
+    ROOT(h, s);
+    bool ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, 0);
+    UNROOT(h);
+    if (!ok)
+        return false;
+    const Object *o = value_obj(s);
+    StrBlob *b = blob_of(s);
+    nosi_blob_ref_here(b);
+    *out =
+        long_nogc(h, b, o->word[LSTRING_OFFSET], o->word[LSTRING_BYTES], o->word[LSTRING_CHARS], 0);
+    return true;
+}
+
+void nosi_string_rebase_nogc(Heap *h, Value s, StrBlob *b, size_t offset, size_t n, size_t chars)
+{
+    Object *o = value_obj(s);
+    size_t more = n - o->word[LSTRING_BYTES];
+    NOS_CHECK(nosi_string_is_own(s) && n >= o->word[LSTRING_BYTES]);
+    nosi_blob_unref(blob_of(s));
+    o->word[LSTRING_BLOB] = (uint64_t)(uintptr_t)b;
+    o->word[LSTRING_OFFSET] = offset;
+    o->word[LSTRING_BYTES] = n;
+    o->word[LSTRING_CHARS] = chars;
+    o->word[LSTRING_HASH] = 0;
+    nosi_heap_grow_offheap_nogc(h, o, more);
+}
+
+typedef struct Sizes {
+    size_t bytes, chars;
+} Sizes;
+
+NOS_INLINE Sizes sizes_of(const Value *parts, size_t n)
+{
+    Sizes s = {0};
+    for (size_t i = 0; i < n; i++) {
+        s.bytes += nosi_string_byte_length(parts[i]);
+        s.chars += nosi_string_length(parts[i]);
     }
-    if (added == 0) {
+    return s;
+}
+
+/* Copies parts behind the text of s, where `added` was claimed. Parts may be s itself, so it grows
+ * afterwards. */
+NOS_INLINE void extend_claimed(Heap *h, Value s, const Value *parts, size_t n, Sizes added)
+{
+    Object *o = value_obj(s);
+    char *p = blob_of(s)->bytes + o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
+    for (size_t i = 0; i < n; i++)
+        p = put(p, parts[i]);
+    o->word[LSTRING_BYTES] += added.bytes;
+    o->word[LSTRING_CHARS] += added.chars;
+    o->word[LSTRING_HASH] = 0;
+    nosi_heap_grow_offheap_nogc(h, o, added.bytes);
+}
+
+/* Claims room for n bytes behind the text of s, a long string. */
+NOS_INLINE bool claim_behind(Value s, size_t n)
+{
+    const Object *o = value_obj(s);
+    return nosi_blob_claim(blob_of(s), o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES], n);
+}
+
+/* Copies the text of a STRING of n bytes in whole words: up to 7 bytes more than it has. */
+NOS_INLINE char *put_words(char *to, const Object *o, size_t n)
+{
+    size_t k = 0;
+    do
+        memcpy(to + k, &o->word[1 + k / 8], 8);
+    while ((k += 8) < n);
+    return to + n;
+}
+
+bool nosi_string_extend_nogc(Heap *h, Value s, const Value *parts, size_t n)
+{
+    Object *o = value_obj(s);
+    uint64_t added = 0; // bytes, code points << 32, as in a STRING
+    NOS_CHECK(nosi_string_is_own(s));
+    for (size_t i = 0; i < n; i++) {
+        const Object *x = value_obj(parts[i]);
+        if (!value_is_object(parts[i]))
+            return false;
+        if (NOS_LIKELY(obj_kind(x) == OBJ_STRING))
+            added += x->word[0];
+        else if (obj_kind(x) == OBJ_LSTRING && x->word[LSTRING_BYTES] <= STRING_EXTEND_MAX)
+            added += x->word[LSTRING_BYTES] | x->word[LSTRING_CHARS] << 32;
+        else
+            return false;
+    }
+    size_t bytes = (uint32_t)added, end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
+    StrBlob *b = blob_of(s);
+    // What lies behind the text in a blob that is not shared is nobody's: whole words can be put
+    // there. (An empty STRING has no word of text; it may not be read.)
+    if (NOS_UNLIKELY(bytes > STRING_EXTEND_MAX || h->max_words || nosi_gc_stress ||
+                     h->offheap->bytes + bytes > h->offheap->limit || nosi_blob_is_shared(b) ||
+                     b->cap - end < bytes + 8 ||
+                     atomic_load_explicit(&b->used, memory_order_relaxed) != end))
+        return false;
+    char *p = b->bytes + end;
+    for (size_t i = 0; i < n; i++) {
+        const Object *x = value_obj(parts[i]);
+        if (NOS_UNLIKELY(obj_kind(x) != OBJ_STRING))
+            p = put(p, parts[i]);
+        else if (x->word[0])
+            p = put_words(p, x, (uint32_t)x->word[0]);
+    }
+    atomic_store_explicit(&b->used, end + bytes, memory_order_relaxed);
+    o->word[LSTRING_BYTES] += bytes;
+    o->word[LSTRING_CHARS] += added >> 32;
+    o->word[LSTRING_HASH] = 0;
+    nosi_heap_grow_offheap_nogc(h, o, bytes);
+    return true;
+}
+
+/* a, which is own, then parts (roots), `added` of them. */
+static bool grow_own(Heap *h, Value a, const Value *parts, size_t n, Sizes added, Value *out)
+{
+    size_t total = nosi_string_byte_length(a) + added.bytes, cap = total + total / 2;
+    const Object *o = value_obj(a);
+    StrBlob *b = blob_of(a);
+    size_t end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
+    bool may_append =
+        atomic_load_explicit(&b->used, memory_order_relaxed) == end && b->cap - end >= added.bytes;
+    ROOT(h, a);
+    bool ok = nosi_heap_reserve_bytes(h, 0, may_append ? added.bytes : cap);
+    UNROOT(h);
+    if (!ok)
+        return false;
+    *out = a;
+    if (may_append && claim_behind(a, added.bytes)) {
+        extend_claimed(h, a, parts, n, added);
+        return true;
+    }
+    b = nosi_blob_new(cap);
+    if (!b)
+        return false;
+    atomic_store_explicit(&b->used, total, memory_order_relaxed);
+    char *p = put(b->bytes, a);
+    for (size_t i = 0; i < n; i++)
+        p = put(p, parts[i]);
+    nosi_string_rebase_nogc(h, a, b, 0, total, nosi_string_length(a) + added.chars);
+    return true;
+}
+
+/* a, then parts (roots). */
+static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, bool own, Value *out)
+{
+    size_t na = nosi_string_byte_length(a);
+    Sizes added = sizes_of(parts, n_parts);
+    if (added.bytes == 0) {
         *out = a;
-        return true;
+        return own || nosi_string_disown(h, a, out);
     }
-    size_t total = na + added;
-    if (na == 0 && n_parts == 1) {
-        *out = parts[0];
-        return true;
-    }
+    size_t total = na + added.bytes, chars = nosi_string_length(a) + added.chars;
+    if (na == 0 && n_parts == 1)
+        return nosi_string_disown(h, parts[0], out);
+    if (own && nosi_string_is_own(a))
+        return grow_own(h, a, parts, n_parts, added, out);
 
     bool ok;
     ROOT(h, a);
@@ -453,21 +620,21 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, Value *
     // In place, if a ends where its blob's used part ends; otherwise with room for more when this
     // looks like a loop.
     bool is_long = value_is_kind(a, OBJ_LSTRING);
-    size_t cap = na >= added || is_long ? total + total / 2 : total;
-    StrBlob *b = is_long ? (StrBlob *)(uintptr_t)value_obj(a)->word[LSTRING_BLOB] : NULL;
+    size_t cap = na >= added.bytes || is_long ? total + total / 2 : total;
+    StrBlob *b = is_long ? blob_of(a) : NULL;
     size_t end = is_long ? value_obj(a)->word[LSTRING_OFFSET] + na : 0, offset = 0, charge = cap;
-    bool may_append =
-        b && atomic_load_explicit(&b->used, memory_order_relaxed) == end && b->cap - end >= added;
-    ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, may_append ? added : cap);
+    bool may_append = b && atomic_load_explicit(&b->used, memory_order_relaxed) == end &&
+                      b->cap - end >= added.bytes;
+    ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, may_append ? added.bytes : cap);
     UNROOT(h);
     if (!ok)
         return false;
     char *p;
-    if (may_append && nosi_blob_claim(b, end, added)) {
+    if (may_append && nosi_blob_claim(b, end, added.bytes)) {
         nosi_blob_ref_here(b);
         p = b->bytes + end;
         offset = end - na;
-        charge = added;
+        charge = added.bytes;
     } else {
         b = nosi_blob_new(cap);
         if (!b)
@@ -478,40 +645,49 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, Value *
     for (size_t i = 0; i < n_parts; i++)
         p = put(p, parts[i]);
     *out = long_nogc(h, b, offset, total, chars, charge);
+    if (own)
+        nosi_string_mark_own(*out);
     return true;
 }
 
 bool nosi_string_concat(Heap *h, Value a, Value b, Value *out)
 {
     ROOT(h, b);
-    bool ok = append(h, a, &b, 1, out);
+    bool ok = append(h, a, &b, 1, false, out);
     UNROOT(h);
     return ok;
 }
 
-bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, Value *out)
+bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, bool own, Value *out)
 {
     if (!value_is_kind(parts[0], OBJ_LSTRING))
         return false;
     const Object *o = value_obj(parts[0]);
-    StrBlob *b = (StrBlob *)(uintptr_t)o->word[LSTRING_BLOB];
-    size_t offset = o->word[LSTRING_OFFSET], na = o->word[LSTRING_BYTES], end = offset + na,
-           chars = o->word[LSTRING_CHARS], added = 0;
-    for (size_t i = 1; i < n; i++) {
-        added += nosi_string_byte_length(parts[i]);
-        chars += nosi_string_length(parts[i]);
-    }
-    if (added == 0 || atomic_load_explicit(&b->used, memory_order_relaxed) != end ||
-        b->cap - end < added)
+    StrBlob *b = blob_of(parts[0]);
+    size_t end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
+    Sizes added = sizes_of(parts + 1, n - 1);
+    if (added.bytes == 0 || atomic_load_explicit(&b->used, memory_order_relaxed) != end ||
+        b->cap - end < added.bytes)
         return false;
+    bool extend = own && nosi_string_is_own(parts[0]);
     // parts[0] holds the blob.
-    if (!nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, added) || !nosi_blob_claim(b, end, added))
+    if (!nosi_heap_reserve_bytes(h, extend ? 0 : LSTRING_WORDS + 1, added.bytes) ||
+        !nosi_blob_claim(b, end, added.bytes))
         return false;
+    if (extend) {
+        extend_claimed(h, parts[0], parts + 1, n - 1, added);
+        *out = parts[0];
+        return true;
+    }
     nosi_blob_ref_here(b);
     char *p = b->bytes + end;
     for (size_t i = 1; i < n; i++)
         p = put(p, parts[i]);
-    *out = long_nogc(h, b, offset, na + added, chars, added);
+    o = value_obj(parts[0]);
+    *out = long_nogc(h, b, o->word[LSTRING_OFFSET], o->word[LSTRING_BYTES] + added.bytes,
+                     o->word[LSTRING_CHARS] + added.chars, added.bytes);
+    if (own)
+        nosi_string_mark_own(*out);
     return true;
 }
 
@@ -519,7 +695,12 @@ bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out)
 {
     if (n == 0)
         return nosi_string_new(h, "", 0, out);
-    return append(h, parts[0], parts + 1, n - 1, out);
+    return append(h, parts[0], parts + 1, n - 1, false, out);
+}
+
+bool nosi_string_append_own(Heap *h, const Value *parts, size_t n, Value *out)
+{
+    return append(h, parts[0], parts + 1, n - 1, true, out);
 }
 
 /* ---- parts

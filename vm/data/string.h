@@ -88,6 +88,9 @@ Value nosi_string_short_nogc(Heap *h, const char *s, size_t n);
 /* A string of all n >= 64 bytes of b, which are `chars` code points: LSTRING_WORDS + 1 words. Takes
  * one reference. */
 Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars);
+/* Decimal digits of an Int: at most STRING_INT_WORDS words. */
+enum { STRING_INT_DIGITS = 20, STRING_INT_WORDS = 2 + 3 };
+Value nosi_string_of_int_nogc(Heap *h, int64_t i);
 /* String of one code point: at most STRING_ONE_WORDS words. */
 enum { STRING_ONE_WORDS = 3 };
 Value nosi_string_of_char_nogc(Heap *h, uint32_t c);
@@ -97,8 +100,39 @@ bool nosi_string_concat(Heap *h, Value a, Value b, Value *out);
 /* All of parts[0..n), which must be roots (registers, ROOT_ARRAY) and all Strings; one pass. */
 bool nosi_string_concat_n(Heap *h, const Value *parts, size_t n, Value *out);
 /* The same where only the parts behind the first one have to be copied: the first one is the newest
- * view of its blob, which has room. False: it is not, or there is no memory for the handle. */
-bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, Value *out);
+ * view of its blob, which has room. False: it is not, or there is no memory for the handle. `own`:
+ * as nosi_string_append_own. */
+bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, bool own, Value *out);
+/* ---- texts that grow
+ *
+ * `s = s ++ t` where nobody else has s (vm/compile/own.c): its handle, which is marked OBJ_OWNED,
+ * is extended instead of making another one. Marked handles come from here only. Whoever gets one
+ * may may use it as any other String; who wants to own it needs a handle of his own first
+ * (nosi_string_disown). What the functions above give is never marked: where it would be one of
+ * their arguments, it is another handle. */
+NOS_INLINE bool nosi_string_is_own(Value s)
+{
+    const uint64_t mark = OBJ_HEADER(OBJ_LSTRING, 0, 0) | (uint64_t)OBJ_OWNED << 3;
+    return value_is_object(s) && (value_obj(s)->header & 0xFFFF) == mark;
+}
+/* The same text, which nobody extends. */
+bool nosi_string_disown(Heap *h, Value s, Value *out);
+/* nosi_string_concat_n that may extend parts[0], and gives an own handle if the text is long. */
+bool nosi_string_append_own(Heap *h, const Value *parts, size_t n, Value *out);
+/* The quick way of that: extends s, which is own, by parts, at most STRING_EXTEND_MAX bytes. False:
+ * they are more, or no Strings, or it takes memory or a collection; nothing was done. Never
+ * collects. */
+enum { STRING_EXTEND_MAX = 1 << 10 };
+bool nosi_string_extend_nogc(Heap *h, Value s, const Value *parts, size_t n);
+/* s, which is own, is now the n bytes at `offset` of b. Takes one reference. Never collects. */
+void nosi_string_rebase_nogc(Heap *h, Value s, StrBlob *b, size_t offset, size_t n, size_t chars);
+/* A new handle, which nobody has yet, becomes own. */
+NOS_INLINE void nosi_string_mark_own(Value s)
+{
+    if (value_is_kind(s, OBJ_LSTRING))
+        value_obj(s)->header |= (uint64_t)OBJ_OWNED << 3;
+}
+
 /* Bytes [from, to) of s; both are code-point boundaries. O(1) for long results (shares), short ones
  * are copied. */
 bool nosi_string_slice(Heap *h, Value s, size_t from, size_t to, Value *out);

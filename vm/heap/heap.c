@@ -364,11 +364,6 @@ void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes)
     x->bytes += bytes;
 }
 
-void nosi_heap_grow_offheap_nogc(Heap *h, size_t bytes)
-{
-    nosi_heap_offheap(h)->bytes += bytes;
-}
-
 /* ---- regions
  * -------------------------------------------------------------------------------------------------
  */

@@ -246,7 +246,17 @@ NOS_INLINE Value nosi_int_nogc(Heap *h, int64_t i) // at most INT64_WORDS
  * for `bytes`. */
 void nosi_heap_add_offheap_nogc(Heap *h, Object *handle, size_t bytes);
 /* A handle of this heap now accounts for `bytes` more. */
-void nosi_heap_grow_offheap_nogc(Heap *h, size_t bytes);
+NOS_INLINE void nosi_heap_grow_offheap_nogc(Heap *h, const Object *handle, size_t bytes);
+
+NOS_INLINE void nosi_heap_grow_offheap_nogc(Heap *h, const Object *handle, size_t bytes)
+{
+    OffHeap *x = h->offheap; // its own: it has a handle
+    x->bytes += bytes;
+    // Minor collections count the young ones anew; the others are what they were. (One in another
+    // young block counts twice then, until the next major collection.)
+    if ((uintptr_t)handle - (uintptr_t)h->base >= (uintptr_t)h->limit - (uintptr_t)h->base)
+        x->old_bytes += bytes;
+}
 
 /* Stores v into *slot of an existing object (the write barrier). */
 NOS_INLINE void nosi_heap_write(Heap *h, Value *slot, Value v);

@@ -277,6 +277,8 @@ do_NOT : {
 }
 do_CONCAT:
     AFTER(nosi_rt_concat(p, R(B), R(C)));
+do_CONCAT_O:
+    AFTER(nosi_rt_concat_own(p, R(B), R(C)));
 
     /* ---- comparison
      * ----------------------------------------------------------------------------------------------
@@ -662,6 +664,8 @@ do_SET:
     AFTER(nosi_rt_set(p, &R(B), C));
 do_STRCAT:
     AFTER(nosi_rt_strcat(p, &R(B), C));
+do_STRCAT_O:
+    AFTER(nosi_rt_strcat_own(p, &R(B), C));
 do_SETTAIL:
     nosi_heap_write(&p->heap, &value_cell(R(A))[1], R(B));
     NEXT;

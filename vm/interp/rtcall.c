@@ -159,11 +159,15 @@ static void charge_copy(Proc *p, size_t n, size_t all)
     p->budget -= STRING_COST + (int32_t)NOS_MIN((n < all / 4 ? n : all) / 256, (size_t)1 << 20);
 }
 
-enum { CONCAT_MAX = 1 << 18 }; // bytes that are copied in one piece
+enum {
+    CONCAT_MAX = 1 << 18, // bytes that are copied in one piece
+    EXTEND_COST = 1,      // reductions for a few bytes more where the text is
+};
 
 typedef struct ConcatOp {
     ByteOp bytes; // root[0], root[1]: the operands
     size_t offset, n, chars, charge;
+    bool own; // as nosi_string_append_own
 } ConcatOp;
 
 static Value concat_done(Proc *p, ByteOp *op)
@@ -172,23 +176,32 @@ static Value concat_done(Proc *p, ByteOp *op)
     Value out;
     StrBlob *b = op->blob;
     op->blob = NULL;
-    return nosi_string_at_blob(&p->heap, b, o->offset, o->n, o->chars, o->charge, &out)
-               ? out
-               : nosi_out_of_memory(p);
+    if (o->own && nosi_string_is_own(op->op.root[0])) {
+        nosi_string_rebase_nogc(&p->heap, op->op.root[0], b, o->offset, o->n, o->chars);
+        return op->op.root[0];
+    }
+    if (!nosi_string_at_blob(&p->heap, b, o->offset, o->n, o->chars, o->charge, &out))
+        return nosi_out_of_memory(p);
+    if (o->own)
+        nosi_string_mark_own(out);
+    return out;
 }
 
-/* What nosi_string_concat does, in steps. */
-static Value concat_long(Proc *p, Value a, Value b)
+/* What nosi_string_concat or nosi_string_append_own does, in steps. */
+static Value concat_long(Proc *p, Value a, Value b, bool own)
 {
     const char *x, *y;
     size_t nx, ny;
     bool in_place = false;
     nosi_string_view(a, &x, &nx);
     nosi_string_view(b, &y, &ny);
-    if (nx == 0 || ny == 0)
-        return nx ? a : b;
+    if (nx == 0 || ny == 0) {
+        Value out = nx ? a : b;
+        return (own && nx) || nosi_string_disown(&p->heap, out, &out) ? out : nosi_out_of_memory(p);
+    }
     p->budget -= STRING_COST;
     ConcatOp o = {.bytes = {.op.root = {a, b}, .done = concat_done},
+                  .own = own,
                   .n = nx + ny,
                   .chars = nosi_string_length(a) + nosi_string_length(b)};
     if (value_is_kind(a, OBJ_LSTRING)) {
@@ -209,9 +222,23 @@ static Value concat_long(Proc *p, Value a, Value b)
     return nosi_long_bytes(p, &o.bytes, sizeof o);
 }
 
-Value nosi_rt_concat(Proc *p, Value a, Value b)
+/* ab, which are roots, are Strings. */
+static Value concat_strings(Proc *p, const Value *ab, bool own)
 {
     Value out;
+    size_t n = nosi_string_byte_length(ab[1]);
+    if (NOS_UNLIKELY(nosi_string_byte_length(ab[0]) + n > CONCAT_MAX)) {
+        if (n > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, ab, 2, own, &out))
+            return concat_long(p, ab[0], ab[1], own);
+    } else if (!(own ? nosi_string_append_own : nosi_string_concat_n)(&p->heap, ab, 2, &out)) {
+        return nosi_out_of_memory(p);
+    }
+    charge_copy(p, n, nosi_string_byte_length(out));
+    return out;
+}
+
+Value nosi_rt_concat(Proc *p, Value a, Value b)
+{
     if (value_is_list(a) && value_is_list(b))
         return nosi_long_append(p, a, b);
     a = as_text(a);
@@ -220,33 +247,39 @@ Value nosi_rt_concat(Proc *p, Value a, Value b)
         return nosi_type_error(p, value_is_list(b) ? "List" : "String", a);
     if (!value_is_string(b))
         return nosi_type_error(p, "String", b);
-    size_t n = nosi_string_byte_length(b);
-    if (NOS_UNLIKELY(nosi_string_byte_length(a) + n > CONCAT_MAX)) {
-        Value ab[2] = {a, b};
-        ROOT_ARRAY(&p->heap, ab, 2);
-        bool done = n <= CONCAT_MAX && nosi_string_append_in_place(&p->heap, ab, 2, &out);
-        UNROOT(&p->heap);
-        if (!done)
-            return concat_long(p, ab[0], ab[1]);
-    } else if (!nosi_string_concat(&p->heap, a, b, &out)) {
-        return nosi_out_of_memory(p);
-    }
-    charge_copy(p, n, nosi_string_byte_length(out));
+    Value ab[2] = {a, b};
+    ROOT_ARRAY(&p->heap, ab, 2);
+    Value out = concat_strings(p, ab, false);
+    UNROOT(&p->heap);
     return out;
 }
 
-Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
+Value nosi_rt_concat_own(Proc *p, Value a, Value b)
+{
+    if (NOS_UNLIKELY(!value_is_string(a) || !value_is_string(b)))
+        return nosi_rt_concat(p, a, b); // (the text of an error is somebody else's too)
+    Value ab[2] = {a, b};
+    if (nosi_string_is_own(a) && nosi_string_extend_nogc(&p->heap, a, &ab[1], 1)) {
+        p->budget -= EXTEND_COST;
+        return a;
+    }
+    ROOT_ARRAY(&p->heap, ab, 2);
+    Value out = concat_strings(p, ab, true);
+    UNROOT(&p->heap);
+    return out;
+}
+
+/* parts are roots. */
+static Value strcat_parts(Proc *p, Value *parts, uint32_t n, bool own)
 {
     Value out;
-    // They are registers of the running frame: replacing an error pair by its message there changes
-    // nothing the program looks at again (the operands are temporaries).
-    Value *parts = (Value *)(uintptr_t)strings;
     size_t first = 0, all = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (NOS_UNLIKELY(!value_is_string(parts[i]))) {
             parts[i] = as_text(parts[i]);
             if (!value_is_string(parts[i]))
                 return nosi_type_error(p, "String", parts[i]);
+            own &= i > 0; // the text of an error is somebody else's too
         }
         all += nosi_string_byte_length(parts[i]);
         if (i == 0)
@@ -255,16 +288,36 @@ Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
     if (NOS_UNLIKELY(first > CONCAT_MAX)) {
         // A text that grows: in place, or in steps, as ++ would do it with the other parts as one.
         size_t added = all - first;
-        if (added > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, parts, n, &out)) {
+        if (added > CONCAT_MAX || !nosi_string_append_in_place(&p->heap, parts, n, own, &out)) {
             if (n > 2 && !nosi_string_concat_n(&p->heap, parts + 1, n - 1, &parts[1]))
                 return nosi_out_of_memory(p);
-            return n > 1 ? nosi_rt_concat(p, parts[0], parts[1]) : parts[0];
+            if (n > 1)
+                return concat_strings(p, parts, own);
+            out = parts[0];
+            return own || nosi_string_disown(&p->heap, out, &out) ? out : nosi_out_of_memory(p);
         }
-    } else if (!nosi_string_concat_n(&p->heap, parts, n, &out)) {
+    } else if (!(own ? nosi_string_append_own : nosi_string_concat_n)(&p->heap, parts, n, &out)) {
         return nosi_out_of_memory(p);
     }
     charge_copy(p, all - first, all);
     return out;
+}
+
+/* The operands are registers of the running frame: replacing an error pair by its message there
+ * changes nothing the program looks at again (they are temporaries). */
+Value nosi_rt_strcat(Proc *p, const Value *strings, uint32_t n)
+{
+    return strcat_parts(p, (Value *)(uintptr_t)strings, n, false);
+}
+
+Value nosi_rt_strcat_own(Proc *p, const Value *strings, uint32_t n)
+{
+    if (NOS_LIKELY(nosi_string_is_own(strings[0]) &&
+                   nosi_string_extend_nogc(&p->heap, strings[0], strings + 1, n - 1))) {
+        p->budget -= EXTEND_COST;
+        return strings[0];
+    }
+    return strcat_parts(p, (Value *)(uintptr_t)strings, n, true);
 }
 
 Value nosi_rt_strpfx(Proc *p, Value s, Value prefix)

@@ -41,7 +41,8 @@ _Static_assert(OBJ_VARIANT == OBJ_RECORD + 1, "obj_has_shape tests both with one
 typedef enum ObjFlag {
     OBJ_MUTABLE =
         1, // RECORD of a `var type`: fields may be assigned (write barrier), copied when sent
-    OBJ_OWNED = 2, // MAP or SET: some of its nodes belong to it alone (map.c, "editions")
+    OBJ_OWNED = 2, // MAP or SET: some of its nodes belong to it alone (map.c, "editions"). LSTRING:
+                   // it may be extended in place by whoever has the only reference (own.c)
     OBJ_RAW = 4,   // RECORD or VARIANT whose shape has raw fields; the others need no look at the
                    // shape to read, scan or copy them
 } ObjFlag;
