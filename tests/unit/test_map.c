@@ -12,12 +12,28 @@
 
 static Heap heap, *h = &heap;
 
+/* Keys of a type with a user Eq hash alike, and are compared structurally by MATCH_STRUCTURE. */
+static Value alike(int64_t k)
+{
+    static TypeDesc *type;
+    if (!type) {
+        ShapeSpec spec = {nosi_intern_cstr("Alike"), 1, false, NULL, NULL};
+        type = nosi_type_register(spec.name, spec.name, true, false, &spec, 1);
+        type->impl[IMPL_EQ] = (FuncCell *)(uintptr_t)8;
+    }
+    Value f = value_small(k), v = VALUE_UNIT;
+    CHECK(nosi_record_new(h, type->ctors[0], &f, &v, NULL) == RECORD_OK);
+    return v;
+}
+
 /* Key number k: of every valid kind, all different. */
 static Value key_of(int64_t k)
 {
     char buf[100];
     Value v = VALUE_UNIT, w = VALUE_UNIT;
-    switch (k % 7) {
+    switch (k % 8) {
+    case 7:
+        return alike(k);
     case 0:
         return value_small(k);
     case 1:
@@ -368,7 +384,8 @@ TEST(whole_maps_in_small_steps)
             CHECK(nosi_set_insert(h, up, value_small(i), NULL, &up) == MAP_OK);
             CHECK(nosi_set_insert(h, down, value_small(counts[k] - i), NULL, &down) == MAP_OK);
         }
-        CHECK(nosi_hash(up) != nosi_hash(down));
+        // (Of more some are looked at, which need not be those that differ.)
+        CHECK(counts[k] > 4096 || nosi_hash(up) != nosi_hash(down));
         CHECK(nosi_set_remove(h, down, value_small(counts[k]), NULL, &down) == MAP_OK);
         CHECK(nosi_set_insert(h, down, value_small(0), NULL, &down) == MAP_OK);
         CHECK(nosi_equal(up, down, NULL) && nosi_hash(up) == nosi_hash(down));
@@ -393,6 +410,96 @@ TEST(whole_maps_in_small_steps)
         nosi_map_job_free(&j);
     }
     UNROOT(h);
+    nosi_heap_free(h);
+}
+
+/* What x was before x ^= x >> by. */
+static uint64_t unshift(uint64_t x, unsigned by)
+{
+    uint64_t y = x;
+    for (unsigned done = by; done < 64; done += by)
+        y = x ^ y >> by;
+    return y;
+}
+
+static uint64_t inverse(uint64_t odd)
+{
+    uint64_t x = odd;
+    for (int i = 0; i < 6; i++)
+        x *= 2 - odd * x;
+    return x;
+}
+
+/* The key whose hash this is; false: it is no small integer. */
+static bool key_with_hash(uint64_t hash, Value *key)
+{
+    uint64_t x = unshift(unshift(hash, 32) * inverse(0xBF58476D1CE4E5B9u), 29);
+    *key = (Value){unshift(x, 32) * inverse(0x9FB21C651E98DF25u) ^ nosi_hash_seed};
+    if (!value_is_small(*key))
+        return false;
+    CHECK(nosi_hash(*key) == hash);
+    return true;
+}
+
+/* Chance does not give keys whose hashes begin alike; seeds keep others from finding them. */
+TEST(hashes_that_begin_alike)
+{
+    static const unsigned alike_bits[] = {0, 3, 5, 31, 50, 57, 58, 60};
+    enum { EACH = 24, MOST = NOS_COUNT(alike_bits) * (EACH + 20) };
+    uint64_t seed = 11;
+    Value keys[MOST], m = VALUE_UNIT, copy = VALUE_UNIT;
+    int n = 0;
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t b = 0; b < NOS_COUNT(alike_bits); b++) {
+        uint64_t first = rnd(&seed) << 32 ^ rnd(&seed), mask = UINT64_MAX >> alike_bits[b];
+        for (int i = 0, k = 0; k < EACH && i < 1000; i++) {
+            Value key;
+            uint64_t hash = (first & ~mask) | ((rnd(&seed) << 32 ^ rnd(&seed)) & mask);
+            bool is_new = key_with_hash(hash, &key);
+            for (int x = 0; x < n; x++)
+                is_new &= !value_same(keys[x], key);
+            if (is_new) {
+                keys[n++] = key;
+                k++;
+            }
+        }
+    }
+    for (int alike_too = 0; alike_too < 2; alike_too++)
+        for (int own = 0; own < 2; own++) {
+            MapQuery q = {.match = MATCH_STRUCTURE, .edit = own ? MAP_OWN : MAP_SHARE};
+            int all = n;
+            ROOT_ARRAY(h, keys, n + 20);
+            for (int i = n; i < n + 20; i++)
+                keys[i] = VALUE_UNIT;
+            ROOT(h, m);
+            ROOT(h, copy);
+            for (; alike_too && all < n + 20; all++)
+                keys[all] = alike(all);
+            CHECK(nosi_heap_reserve(h, MAP_EMPTY_WORDS));
+            m = copy = nosi_map_empty_nogc(h);
+            for (int i = 0; i < all; i++) { // in disorder
+                int k = (int)((uint64_t)i * 101 % (uint64_t)all);
+                CHECK(nosi_map_insert(h, m, keys[k], value_small(k), &q, &m) == MAP_OK);
+                nosi_map_verify(m);
+            }
+            CHECK_EQ(nosi_map_size(m), all);
+            if (!own)
+                copy = m;
+            for (int i = 0; i < all; i++)
+                CHECK(value_small_int(nosi_map_find(m, keys[i])) == i);
+            for (int i = 0; i < all; i++) {
+                int k = (int)((uint64_t)i * 59 % (uint64_t)all);
+                CHECK(nosi_map_remove(h, m, keys[k], &q, &m) == MAP_OK);
+                nosi_map_verify(m);
+                CHECK(value_is_absent(nosi_map_find(m, keys[k])));
+            }
+            CHECK_EQ(nosi_map_size(m), 0);
+            nosi_map_verify(copy);
+            CHECK_EQ(nosi_map_size(copy), own ? 0 : all);
+            UNROOT(h);
+            UNROOT(h);
+            UNROOT(h);
+        }
     nosi_heap_free(h);
 }
 

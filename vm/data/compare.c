@@ -276,7 +276,7 @@ static void push_node(void *ctx, Value node, Value b)
 static bool is_map_node(Value v)
 {
     return value_is_kind(v, OBJ_MNODE) || value_is_kind(v, OBJ_MFLAT) ||
-           value_is_kind(v, OBJ_MCOLL);
+           value_is_kind(v, OBJ_MLEAF) || value_is_kind(v, OBJ_MCOLL);
 }
 
 static bool equal_step(Work *w, Value a, Value b)

@@ -1,27 +1,55 @@
-/* map.c -- see map.h and objects.def (MAP, SET, MFLAT, MNODE, MCOLL).
+/* map.c -- see map.h, objects.def (MAP, SET, MFLAT, MNODE, MLEAF, MCOLL) and docs/maps.md.
  *
- * A trie node at depth d looks at bits 5d .. 5d+4 of the 64-bit hash. Entries live in the node
- * itself (datamap), deeper nodes are children (nodemap). Invariants: a child holds at least two
- * entries (so a map has one shape per set of hashes); keys with equal hashes share a bucket
- * (MCOLL), which sits as high as the other entries permit.
+ * A trie over 64-bit hashes, the highest bits first, whose entries are all in its leaves. An inner
+ * node (MNODE) at `shift` looks at the BITS bits of the hash behind the first `shift` ones: its
+ * *digit*. Its children cover all digits in order: an inner node covers one digit, a leaf an
+ * aligned range of 1, 2, 4 .. SLOTS digits. A leaf (MLEAF) has up to LEAF_MAX entries, those of one
+ * hash in order of insertion, and of each a byte of its hash, so that nearly all keys that are
+ * compared are equal. What is more splits its range in halves until it fits; only when all hashes
+ * are equal it stays one leaf (a bucket, MCOLL). Removal makes one leaf of two halves when few
+ * entries are left, so the shape depends on history.
  *
- * Updates are in two halves: a walk that counts the words of the new path, a reserve, and a second
- * walk that builds and cannot collect. The recursion is as deep as the trie, at most 14. */
+ * So one way to a key ends in one piece of memory with bytes, key and value, whose lines can be
+ * fetched at the same time.
+ *
+ * Updates begin with a walk that writes down the way and counts the words of the new path; after a
+ * reserve they build from the leaf upwards, and cannot collect. */
 #include "vm/data/map.h"
 
 #include <stddef.h>
 #include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "vm/data/list.h"
 #include "vm/data/record.h"
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
 
-enum { FLAT_MAX = 8, FLAT_AGAIN = 6, BITS = 5, MAP_WORDS = 4 };
-enum { W_SIZE, W_SERIAL, W_ROOT }; // of MAP and SET
+enum { FLAT_MAX = 8, FLAT_AGAIN = 6, MAP_WORDS = 4 };
+enum { BITS = 5, SLOTS = 1 << BITS, HASH_BITS = 64 };
 enum {
-    MAX_NODE_EXTRA = 64 + 48 // 48: more than half of the largest node, see roomy_nogc
-}; // words of the longest chain that one new entry can add besides the copied path
+    LEAF_MAX = 15, // their bytes and their number fill two words
+    LEAF_FEW = 4,  // entries left in a leaf that looks for its other half
+    LEAF_ROOM = 4, // entries that a leaf which grows in place gets more than it needs
+};
+enum { W_SIZE, W_SERIAL, W_ROOT }; // of MAP and SET
+/* Of MCOLL: word 0 is the number of entries, word 1 their hash. Of MLEAF: see leaf_bytes. Behind
+ * these come the entries. */
+enum { BUCKET_HASH = 1, LEAF_HEAD = 2 };
+
+enum {
+    MAX_LEVELS = (HASH_BITS + BITS - 1) / BITS, // inner nodes on a way
+    /* Words of what a full leaf and one entry more become at most: if it takes all bits of the hash
+     * to tell them apart, on each level a node, whose range is halved BITS times with an empty leaf
+     * left over; the other leaves and their room. */
+    SPLIT_WORDS = MAX_LEVELS * (2 + (BITS + 1) + BITS * (1 + LEAF_HEAD)) +
+                  2 * (1 + LEAF_HEAD + 3 * (LEAF_MAX + LEAF_ROOM)),
+    /* And of the leaves that are made of two when an entry was removed: each has an entry more. */
+    MERGE_WORDS = LEAF_FEW * (1 + LEAF_HEAD + 3 * 2 * LEAF_FEW),
+};
+_Static_assert((int)MAX_LEVELS < (int)MAP_MAX_DEPTH, "a walk has room for a way");
 
 typedef struct Entry {
     Value key, value;
@@ -36,45 +64,122 @@ NOS_INLINE unsigned value_words(Value m)
 {
     return obj_kind(value_obj(m)) == OBJ_MAP;
 } // words of an entry's value
-NOS_INLINE uint32_t datamap(const Object *n)
-{
-    return (uint32_t)n->word[0];
-}
-NOS_INLINE uint32_t nodemap(const Object *n)
-{
-    return (uint32_t)(n->word[0] >> 32);
-}
 NOS_INLINE unsigned popcount(uint32_t x)
 {
     return (unsigned)__builtin_popcount(x);
 }
-/* Words of a MNODE that are in use. The others, behind them, are 0. */
-NOS_INLINE uint32_t used_words(const Object *n, unsigned vs)
+
+/* ---- nodes
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* MNODE: at which digits a child begins, and which digits are inner nodes. Word 1 is the first
+ * child. */
+NOS_INLINE uint32_t starts(const Object *n)
 {
-    return 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n));
+    return (uint32_t)n->word[0];
 }
-NOS_INLINE uint32_t bit_of(uint64_t hash, unsigned shift)
+NOS_INLINE uint32_t inner(const Object *n)
 {
-    return (uint32_t)1 << (hash >> shift & 31);
+    return (uint32_t)(n->word[0] >> 32);
 }
-/* Behind the last word that belongs to an entry or a child. */
-NOS_INLINE uint32_t node_end(const Object *n, unsigned vs)
+NOS_INLINE unsigned digit_of(uint64_t hash, unsigned shift)
 {
-    return obj_kind(n) == OBJ_MNODE ? used_words(n, vs) : obj_words(n);
+    return (unsigned)(hash << shift >> (HASH_BITS - BITS));
+}
+/* The digits 0 .. d. */
+NOS_INLINE uint32_t up_to(unsigned d)
+{
+    return UINT32_MAX >> (31 - d);
+}
+/* The word of the child that covers digit d. */
+NOS_INLINE uint32_t child_at(const Object *n, unsigned d)
+{
+    return popcount(starts(n) & up_to(d));
+}
+NOS_INLINE bool is_inner(const Object *n)
+{
+    return obj_kind(n) == OBJ_MNODE;
 }
 
-/* The child that is word i of node n, on the way to it at `shift`. In a big map the third level is
- * where cache misses begin and nodes are big, and the bitmaps of one say where in it to go on.
- * Fetching its lines together makes one miss of two. (Above there are so few nodes that they are in
- * the cache; below they have a line or two, and fetching those costs more than it gains.) */
-NOS_INLINE const Object *child_node(const Object *n, uint32_t i, unsigned shift)
+/* The first 16 bytes of a MLEAF: the number of entries, then the byte of each hash, or 0. */
+NOS_INLINE uint8_t *leaf_bytes(Object *n)
 {
-    const Object *child = value_obj(obj_value(n, i));
-    enum { LINE = 64, DEEP = 2 * BITS, MANY = 4 };
-    if (shift == DEEP)
-        for (int k = 0; k < MANY; k++)
-            __builtin_prefetch((const char *)child + k * LINE);
-    return child;
+    return (uint8_t *)n->word;
+}
+NOS_INLINE const uint8_t *leaf_bytes_of(const Object *n)
+{
+    return (const uint8_t *)n->word;
+}
+/* Of a leaf or bucket. */
+NOS_INLINE unsigned n_entries(const Object *n)
+{
+    return obj_kind(n) == OBJ_MLEAF ? leaf_bytes_of(n)[0] : (unsigned)n->word[0];
+}
+/* Where entry i is. */
+NOS_INLINE uint32_t entry_at(unsigned vs, unsigned i)
+{
+    return LEAF_HEAD + i * (2 + vs);
+}
+/* Behind the last word that is in use; the others are 0. */
+NOS_INLINE uint32_t node_end(const Object *n, unsigned vs)
+{
+    return obj_kind(n) == OBJ_MLEAF ? entry_at(vs, n_entries(n)) : obj_words(n);
+}
+
+/* The byte of a hash in a leaf: never 0. (The highest bits are the same in all of a leaf.) */
+NOS_INLINE uint8_t print_of(uint64_t hash)
+{
+    uint8_t b = (uint8_t)hash;
+    return (uint8_t)(b + !b);
+}
+NOS_INLINE void set_print(Object *n, unsigned i, uint8_t print)
+{
+    leaf_bytes(n)[1 + i] = print;
+}
+NOS_INLINE uint8_t get_print(const Object *n, unsigned i)
+{
+    return leaf_bytes_of(n)[1 + i];
+}
+
+/* Which entries of leaf n have the byte of `hash`: bit i for entry i. */
+NOS_INLINE uint32_t prints(const Object *n, uint64_t hash)
+{
+#ifdef __SSE2__
+    __m128i all = _mm_loadu_si128((const __m128i *)n->word),
+            same = _mm_set1_epi8((char)print_of(hash));
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(all, same)) >> 1;
+#else
+    uint32_t found = 0;
+    for (unsigned i = 0; i < LEAF_MAX; i++)
+        found |= (uint32_t)(get_print(n, i) == print_of(hash)) << i;
+    return found;
+#endif
+}
+
+/* A leaf that is about to be looked at: what lies behind its first line is fetched together with
+ * it. */
+NOS_INLINE void fetch_leaf(const Object *n)
+{
+    enum { LINE = 64, MANY = 4 };
+    for (int k = 0; k < MANY; k++)
+        __builtin_prefetch((const char *)n + k * LINE);
+}
+
+/* The leaf or bucket that would have `hash`. */
+NOS_INLINE const Object *leaf_of(const Object *n, uint64_t hash)
+{
+    if (!is_inner(n))
+        return n;
+    for (;; hash <<= BITS) {
+        unsigned d = digit_of(hash, 0);
+        const Object *child = value_obj(obj_value(n, child_at(n, d)));
+        if (!(inner(n) >> d & 1)) {
+            fetch_leaf(child);
+            return child;
+        }
+        n = child;
+    }
 }
 
 /* ---- keys
@@ -166,7 +271,7 @@ static bool same_key(Value a, Value b, MapMatch match)
  */
 
 /* Does nothing but call `visit` for the stored entries that could be `key`: all of a flat node, the
- * ones with its hash of a trie. Stops when that returns true. */
+ * ones with its hash (and few others) of a trie. Stops when that returns true. */
 typedef bool VisitEntry(void *ctx, const Value *entry);
 static bool each_candidate(Value m, Value key, VisitEntry *visit, void *ctx)
 {
@@ -179,22 +284,17 @@ static bool each_candidate(Value m, Value key, VisitEntry *visit, void *ctx)
         return false;
     }
     uint64_t hash = nosi_hash(key);
-    for (unsigned shift = 0;; shift += BITS) {
-        if (obj_kind(n) == OBJ_MCOLL) {
-            for (uint64_t i = 0; i < n->word[0]; i++)
-                if (visit(ctx, (const Value *)&n->word[1 + i * (2 + vs)]))
-                    return true;
-            return false;
-        }
-        uint32_t bit = bit_of(hash, shift);
-        if (datamap(n) & bit)
-            return visit(ctx,
-                         (const Value *)&n->word[1 + popcount(datamap(n) & (bit - 1)) * (2 + vs)]);
-        if (!(nodemap(n) & bit))
-            return false;
-        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
-                       shift);
+    n = leaf_of(n, hash);
+    if (obj_kind(n) == OBJ_MCOLL) {
+        for (unsigned i = 0; i < n_entries(n); i++)
+            if (visit(ctx, (const Value *)&n->word[entry_at(vs, i)]))
+                return true;
+        return false;
     }
+    for (uint32_t p = prints(n, hash); p; p &= p - 1)
+        if (visit(ctx, (const Value *)&n->word[entry_at(vs, (unsigned)__builtin_ctz(p))]))
+            return true;
+    return false;
 }
 
 typedef struct Find {
@@ -238,23 +338,19 @@ static const Value *find_small(Value m, Value key)
         return NULL;
     }
     uint64_t hash = nosi_hash(key);
-    for (unsigned shift = 0;; shift += BITS) {
-        if (obj_kind(n) == OBJ_MCOLL) {
-            for (uint64_t i = 0; i < n->word[0]; i++)
-                if (n->word[1 + i * (2 + vs)] == key.bits)
-                    return (const Value *)&n->word[1 + i * (2 + vs)];
-            return NULL;
-        }
-        uint32_t bit = bit_of(hash, shift);
-        if (datamap(n) & bit) {
-            const uint64_t *entry = &n->word[1 + popcount(datamap(n) & (bit - 1)) * (2 + vs)];
-            return *entry == key.bits ? (const Value *)entry : NULL;
-        }
-        if (!(nodemap(n) & bit))
-            return NULL;
-        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
-                       shift);
+    n = leaf_of(n, hash);
+    if (obj_kind(n) == OBJ_MCOLL) {
+        for (unsigned i = 0; i < n_entries(n); i++)
+            if (n->word[entry_at(vs, i)] == key.bits)
+                return (const Value *)&n->word[entry_at(vs, i)];
+        return NULL;
     }
+    for (uint32_t p = prints(n, hash); p; p &= p - 1) {
+        const uint64_t *entry = &n->word[entry_at(vs, (unsigned)__builtin_ctz(p))];
+        if (*entry == key.bits)
+            return (const Value *)entry;
+    }
+    return NULL;
 }
 
 /* Can user code have a say in whether key is equal to another one? Only records, constructors and
@@ -334,7 +430,8 @@ bool nosi_set_has(Value m, Value key)
 /* ---- editions
  *
  * A map that nobody else has a reference to can be changed in place, but only those of its nodes
- * that no other map shares. Aux of a MAP or SET is its edition, aux of a MNODE or MCOLL the edition
+ * that no other map shares. Aux of a MAP or SET is its edition, aux of a MNODE, MLEAF or MCOLL the
+ * edition
  * of the map it was made for. Invariants:
  *
  *   1. No node below a map has a later edition than the map. Reason: maps derived from others have
@@ -430,7 +527,7 @@ static uint64_t *put_entry(uint64_t *to, unsigned vs, const Entry *e)
 
 static Entry get_entry(const Object *n, unsigned vs, unsigned i)
 {
-    const uint64_t *p = &n->word[1 + i * (2 + vs)];
+    const uint64_t *p = &n->word[entry_at(vs, i)];
     return (Entry){
         {p[0]}, vs ? (Value){p[1]} : VALUE_UNIT, (uint64_t)value_small_int((Value){p[1 + vs]})};
 }
@@ -442,66 +539,67 @@ static uint64_t *put_words(uint64_t *to, const uint64_t *from, size_t n)
     return to + n;
 }
 
-static Object *node_nogc(const Maker *mk, uint32_t data, uint32_t nodes)
+static Object *inner_nogc(const Maker *mk, uint32_t starts, uint32_t inner)
 {
-    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MNODE, mk->edition,
-                                    1 + popcount(data) * (2 + mk->vs) + popcount(nodes));
-    n->word[0] = data | (uint64_t)nodes << 32;
+    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MNODE, mk->edition, 1 + popcount(starts));
+    n->word[0] = starts | (uint64_t)inner << 32;
     return n;
 }
 
-/* The same with room for more entries, if the map is one that is changed in place. */
-static Object *roomy_nogc(const Maker *mk, uint32_t data, uint32_t nodes)
+/* A leaf for `count` entries, which are still to be written, and for `room` more. */
+static Object *leaf_nogc(const Maker *mk, unsigned count, unsigned room)
 {
-    enum { FEW = 12 }; // words: most nodes at the bottom stay that small
-    uint32_t stride = 2 + mk->vs, used = 1 + popcount(data) * stride + popcount(nodes),
-             words = mk->owned && used > FEW ? NOS_MIN(used + used / 2, 1 + 32 * stride) : used;
-    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MNODE, mk->edition, words);
-    n->word[0] = data | (uint64_t)nodes << 32;
+    uint32_t used = entry_at(mk->vs, count),
+             words = entry_at(mk->vs, NOS_MIN(count + room, LEAF_MAX));
+    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MLEAF, mk->edition, words);
+    n->word[0] = n->word[1] = 0;
+    leaf_bytes(n)[0] = (uint8_t)count;
     memset(&n->word[used], 0, (words - used) * sizeof n->word[0]);
     return n;
 }
 
-/* Subtree of an entry and either another entry or a bucket, whose hashes are different or (two
- * entries) equal. */
-static Value join(const Maker *mk, unsigned shift, const Entry *a, uint64_t ha, const Entry *b,
-                  Value bucket, uint64_t hb)
+/* Of a leaf that grows: if the map is one that is changed in place. */
+static unsigned room_to_grow(const Maker *mk)
 {
-    unsigned vs = mk->vs;
-    if (ha == hb) {
-        Object *n = nosi_heap_take_nogc(mk->h, OBJ_MCOLL, mk->edition, 1 + 2 * (2 + vs));
-        n->word[0] = 2;
-        put_entry(put_entry(&n->word[1], vs, b), vs, a); // b was there first
-        return value_object(n);
-    }
-    uint32_t x = bit_of(ha, shift), y = bit_of(hb, shift);
-    if (x == y) {
-        Value child = join(mk, shift + BITS, a, ha, b, bucket, hb);
-        Object *n = node_nogc(mk, 0, x);
-        n->word[1] = child.bits;
-        return value_object(n);
-    }
-    if (!b) {
-        Object *n = node_nogc(mk, x, y);
-        *put_entry(&n->word[1], vs, a) = bucket.bits;
-        return value_object(n);
-    }
-    Object *n = node_nogc(mk, x | y, 0);
-    put_entry(put_entry(&n->word[1], vs, x < y ? a : b), vs, x < y ? b : a);
-    return value_object(n);
+    return mk->owned ? LEAF_ROOM : 0;
 }
 
-/* ---- insertion
- * -----------------------------------------------------------------------------------------------
- */
+static Object *bucket_nogc(const Maker *mk, uint64_t count, uint64_t hash)
+{
+    Object *n = nosi_heap_take_nogc(mk->h, OBJ_MCOLL, mk->edition,
+                                    (uint32_t)(LEAF_HEAD + count * (2 + mk->vs)));
+    n->word[0] = count;
+    n->word[BUCKET_HASH] = hash;
+    return n;
+}
 
-typedef struct Insert {
-    Maker mk;
-    Entry e;
-    uint64_t hash;
-    MapMatch match;
-    bool added;
-} Insert;
+/* ---- ways */
+
+/* From the root down to the leaf that has a hash, or would have it. */
+typedef struct Way {
+    Object *node[MAX_LEVELS];
+    uint8_t digit[MAX_LEVELS];
+    unsigned depth; // nodes above the leaf
+    Object *leaf;
+    size_t words; // of the nodes, headers included
+} Way;
+
+static void find_way(Way *w, Object *n, uint64_t hash)
+{
+    w->depth = 0;
+    w->words = 0;
+    for (; is_inner(n); hash <<= BITS) {
+        unsigned d = digit_of(hash, 0);
+        w->node[w->depth] = n;
+        w->digit[w->depth++] = (uint8_t)d;
+        w->words += obj_words(n) + 1;
+        Object *child = value_obj(obj_value(n, child_at(n, d)));
+        if (!(inner(n) >> d & 1))
+            fetch_leaf(child);
+        n = child;
+    }
+    w->leaf = n;
+}
 
 NOS_INLINE bool is_own(const Maker *mk, const Object *n)
 {
@@ -525,6 +623,136 @@ static Value with_word(const Maker *mk, Object *n, size_t i, Value v)
     return value_object(c);
 }
 
+/* The root, when the child of the lowest `depth` nodes of the way is `now`. */
+static Value with_child(const Maker *mk, const Way *w, unsigned depth, Value now)
+{
+    while (depth-- > 0) {
+        Object *n = w->node[depth];
+        uint32_t i = child_at(n, w->digit[depth]);
+        if (value_same(obj_value(n, i), now))
+            return value_object(w->node[0]); // all above is as it was
+        now = with_word(mk, n, i, now);
+    }
+    return now;
+}
+
+/* Children of the digits [lo, lo + width) of node n. */
+typedef struct Parts {
+    uint32_t starts, inner; // bits of digits
+    unsigned n;
+    Value child[SLOTS];
+} Parts;
+
+/* Node n with the parts in the place of what covers digits lo .. hi. */
+static Value with_parts(const Maker *mk, const Object *n, unsigned lo, unsigned hi, const Parts *p)
+{
+    uint32_t gone = up_to(hi) & ~(up_to(lo) >> 1);
+    Object *m = inner_nogc(mk, (starts(n) & ~gone) | p->starts, (inner(n) & ~gone) | p->inner);
+    uint32_t before = popcount(starts(n) & ~gone & up_to(lo)), drop = popcount(starts(n) & gone);
+    uint64_t *to = put_words(&m->word[1], &n->word[1], before);
+    for (unsigned i = 0; i < p->n; i++)
+        *to++ = p->child[i].bits;
+    put_words(to, &n->word[1 + before + drop], popcount(starts(n)) - before - drop);
+    return value_object(m);
+}
+
+static Value parts_node(const Maker *mk, const Parts *p)
+{
+    Object *n = inner_nogc(mk, p->starts, p->inner);
+    for (unsigned i = 0; i < p->n; i++)
+        n->word[1 + i] = p->child[i].bits;
+    return value_object(n);
+}
+
+static void add_part(Parts *p, unsigned digit, Value child)
+{
+    p->starts |= (uint32_t)1 << digit;
+    if (is_inner(value_obj(child)))
+        p->inner |= (uint32_t)1 << digit;
+    p->child[p->n++] = child;
+}
+
+/* ---- splitting */
+
+/* An entry, or all those of a bucket. */
+typedef struct Unit {
+    uint64_t hash;
+    Entry e;
+    Object *bucket; // or NULL
+} Unit;
+enum { MAX_UNITS = LEAF_MAX + 1 };
+
+static bool same_hashes(const Unit *u, unsigned n)
+{
+    for (unsigned i = 1; i < n; i++)
+        if (u[i].hash != u[0].hash)
+            return false;
+    return true;
+}
+
+/* Units in one leaf: *old, a leaf of this map alone that is not needed any more, or a new one. */
+static Value units_leaf(const Maker *mk, Object **old, const Unit *u, unsigned n)
+{
+    if (n == 1 && u->bucket)
+        return value_object(u->bucket);
+    uint32_t end = entry_at(mk->vs, n);
+    bool again = *old && n && n <= LEAF_MAX && end <= obj_words(*old);
+    Object *l = again          ? *old
+                : n > LEAF_MAX ? bucket_nogc(mk, n, u->hash)
+                               : leaf_nogc(mk, n, n ? room_to_grow(mk) : 0);
+    if (again) {
+        *old = NULL;
+        memset(&l->word[end], 0, (obj_words(l) - end) * sizeof l->word[0]);
+        l->word[0] = l->word[1] = 0;
+        leaf_bytes(l)[0] = (uint8_t)n;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        put_entry(&l->word[entry_at(mk->vs, i)], mk->vs, &u[i].e);
+        if (n <= LEAF_MAX)
+            set_print(l, i, print_of(u[i].hash));
+    }
+    if (again)
+        nosi_heap_moved(mk->h, (Value *)&l->word[LEAF_HEAD], end - LEAF_HEAD);
+    return value_object(l);
+}
+
+/* What the n units become that share the digits [lo, lo + width) at `shift`. Keeps their order.
+ * old: see units_leaf. */
+static void split(const Maker *mk, Object **old, const Unit *u, unsigned n, unsigned shift,
+                  unsigned lo, unsigned width, Parts *out)
+{
+    if (n < 2 || (n <= LEAF_MAX && !u[0].bucket) || same_hashes(u, n)) {
+        add_part(out, lo, units_leaf(mk, old, u, n));
+    } else if (width == 1) {
+        Parts below = {.n = 0};
+        split(mk, old, u, n, shift + BITS, 0, SLOTS, &below);
+        add_part(out, lo, parts_node(mk, &below));
+    } else {
+        Unit half[MAX_UNITS];
+        unsigned low = 0, high = 0, mid = lo + width / 2;
+        for (unsigned i = 0; i < n; i++)
+            if (digit_of(u[i].hash, shift) < mid)
+                half[low++] = u[i];
+        for (unsigned i = 0; i < n; i++)
+            if (digit_of(u[i].hash, shift) >= mid)
+                half[low + high++] = u[i];
+        split(mk, old, half, low, shift, lo, width / 2, out);
+        split(mk, old, half + low, high, shift, mid, width / 2, out);
+    }
+}
+
+/* ---- insertion
+ * -----------------------------------------------------------------------------------------------
+ */
+
+typedef struct Insert {
+    Maker mk;
+    Entry e;
+    uint64_t hash;
+    MapMatch match;
+    bool added;
+} Insert;
+
 static Value replace_value(const Insert *c, Object *n, size_t at)
 {
     if (!c->mk.vs || n->word[at + 1] == c->e.value.bits)
@@ -532,113 +760,98 @@ static Value replace_value(const Insert *c, Object *n, size_t at)
     return with_word(&c->mk, n, at + 1, c->e.value);
 }
 
-static Value insert_bucket(Insert *c, Object *n, unsigned shift)
+/* The number of the key's entry in a leaf or bucket, or -1. */
+static int64_t find_entry(const Object *n, unsigned vs, Value key, uint64_t hash, MapMatch match)
 {
-    unsigned stride = 2 + c->mk.vs;
-    uint64_t count = n->word[0], hash = nosi_hash(obj_value(n, 1));
-    if (hash != c->hash) {
-        c->added = true;
-        return join(&c->mk, shift, &c->e, c->hash, NULL, value_object(n), hash);
+    if (obj_kind(n) == OBJ_MCOLL) {
+        for (unsigned i = 0; n->word[BUCKET_HASH] == hash && i < n_entries(n); i++)
+            if (same_key(key, obj_value(n, entry_at(vs, i)), match))
+                return i;
+        return -1;
     }
-    for (uint64_t i = 0; i < count; i++)
-        if (same_key(c->e.key, obj_value(n, (uint32_t)(1 + i * stride)), c->match))
-            return replace_value(c, n, 1 + i * stride);
-    Object *b = nosi_heap_take_nogc(c->mk.h, OBJ_MCOLL, c->mk.edition, obj_words(n) + stride);
-    b->word[0] = count + 1;
-    put_entry(put_words(&b->word[1], &n->word[1], count * stride), c->mk.vs, &c->e);
-    c->added = true;
-    return value_object(b);
+    for (uint32_t p = prints(n, hash); p; p &= p - 1) {
+        unsigned i = (unsigned)__builtin_ctz(p);
+        if (same_key(key, obj_value(n, entry_at(vs, i)), match))
+            return i;
+    }
+    return -1;
 }
 
-/* An entry comes into node n at word `at`. */
-static Object *add_entry(const Insert *c, Object *n, uint32_t bit, size_t at)
+/* Leaf n, which is not full, with one entry more. */
+static Value add_entry(const Insert *c, Object *n)
 {
     const Maker *mk = &c->mk;
-    unsigned stride = 2 + mk->vs;
-    uint32_t data = datamap(n) | bit, nodes = nodemap(n);
-    size_t used = used_words(n, mk->vs);
-    if (is_own(mk, n) && used + stride <= obj_words(n)) {
-        memmove(&n->word[at + stride], &n->word[at], (used - at) * sizeof n->word[0]);
+    unsigned count = n_entries(n);
+    uint32_t at = entry_at(mk->vs, count), end = at + 2 + mk->vs;
+    Object *m = n;
+    if (is_own(mk, n) && end <= obj_words(n)) {
         put_entry(&n->word[at], mk->vs, &c->e);
-        n->word[0] = data | (uint64_t)nodes << 32;
-        nosi_heap_moved(mk->h, (Value *)&n->word[at], used + stride - at);
-        return n;
+        nosi_heap_moved(mk->h, (Value *)&n->word[at], end - at);
+    } else {
+        m = leaf_nogc(mk, count + 1, room_to_grow(mk));
+        put_words(m->word, n->word, at);
+        put_entry(&m->word[at], mk->vs, &c->e);
     }
-    Object *m = roomy_nogc(mk, data, nodes);
-    uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-    put_words(put_entry(to, mk->vs, &c->e), &n->word[at], used - at);
-    return m;
+    leaf_bytes(m)[0] = (uint8_t)(count + 1);
+    set_print(m, count, print_of(c->hash));
+    return value_object(m);
 }
 
-/* The entry at word `at` of node n becomes a child, which comes to word `to` of those that are
- * left. */
-static Object *entry_to_child(const Maker *mk, Object *n, uint32_t bit, size_t at, size_t to,
-                              Value child)
+/* The parts that a full leaf or bucket n, with digits from lo on, and the new entry become. */
+static void split_leaf(const Insert *c, Object *n, unsigned shift, unsigned lo, unsigned width,
+                       Parts *out)
 {
-    unsigned stride = 2 + mk->vs;
-    uint32_t data = datamap(n) & ~bit, nodes = nodemap(n) | bit;
-    size_t used = used_words(n, mk->vs), behind = to + stride;
-    if (is_own(mk, n)) {
-        memmove(&n->word[at], &n->word[at + stride], (to - at) * sizeof n->word[0]);
-        n->word[to] = child.bits;
-        memmove(&n->word[to + 1], &n->word[behind], (used - behind) * sizeof n->word[0]);
-        n->word[0] = data | (uint64_t)nodes << 32;
-        size_t now = used - stride + 1;
-        memset(&n->word[now], 0, (used - now) * sizeof n->word[0]);
-        nosi_heap_moved(mk->h, (Value *)&n->word[at], now - at);
-        return n;
-    }
-    Object *m = node_nogc(mk, data, nodes);
-    uint64_t *p = put_words(&m->word[1], &n->word[1], at - 1);
-    p = put_words(p, &n->word[at + stride], to - at);
-    *p++ = child.bits;
-    put_words(p, &n->word[behind], used - behind);
-    return m;
-}
-
-static Value insert_node(Insert *c, Value node, unsigned shift)
-{
-    Object *n = value_obj(node);
+    Unit u[MAX_UNITS];
+    unsigned count = 0;
     if (obj_kind(n) == OBJ_MCOLL)
-        return insert_bucket(c, n, shift);
-    unsigned stride = 2 + c->mk.vs;
-    uint32_t bit = bit_of(c->hash, shift), data = datamap(n), nodes = nodemap(n);
-    size_t at = 1 + popcount(data & (bit - 1)) * stride, children = 1 + popcount(data) * stride;
-    unsigned child_index = popcount(nodes & (bit - 1));
-
-    if (data & bit) {
-        if (same_key(c->e.key, obj_value(n, (uint32_t)at), c->match))
-            return replace_value(c, n, at);
-        Entry old = get_entry(n, c->mk.vs, popcount(data & (bit - 1)));
-        Value child =
-            join(&c->mk, shift + BITS, &c->e, c->hash, &old, VALUE_UNIT, nosi_hash(old.key));
-        c->added = true;
-        return value_object(
-            entry_to_child(&c->mk, n, bit, at, children - stride + child_index, child));
+        u[count++] = (Unit){.hash = n->word[BUCKET_HASH], .bucket = n};
+    for (unsigned i = 0; obj_kind(n) == OBJ_MLEAF && i < n_entries(n); i++) {
+        Entry e = get_entry(n, c->mk.vs, i);
+        u[count++] = (Unit){nosi_hash(e.key), e, NULL};
     }
-    if (nodes & bit) {
-        Value child = obj_value(n, (uint32_t)(children + child_index));
-        Value now = insert_node(c, child, shift + BITS);
-        return value_same(child, now) ? node : with_word(&c->mk, n, children + child_index, now);
-    }
-    c->added = true;
-    return value_object(add_entry(c, n, bit, at));
+    u[count++] = (Unit){c->hash, c->e, NULL};
+    Object *old = obj_kind(n) == OBJ_MLEAF && is_own(&c->mk, n) ? n : NULL;
+    split(&c->mk, &old, u, count, shift, lo, width, out);
 }
 
-/* Words of the nodes on the way to `hash`, headers included, with room for one more entry each. */
-static size_t path_words(const Object *n, uint64_t hash, unsigned vs)
+/* The root with the entry. */
+static Value insert_at(Insert *c, const Way *w)
 {
-    size_t words = 0;
-    for (unsigned shift = 0;; shift += BITS) {
-        words += obj_words(n) + 1 + 3;
-        if (obj_kind(n) != OBJ_MNODE)
-            return words;
-        uint32_t bit = bit_of(hash, shift);
-        if (!(nodemap(n) & bit))
-            return words;
-        n = child_node(n, 1 + popcount(datamap(n)) * (2 + vs) + popcount(nodemap(n) & (bit - 1)),
-                       shift);
+    Object *n = w->leaf;
+    unsigned count = n_entries(n), depth = w->depth;
+    int64_t found = find_entry(n, c->mk.vs, c->e.key, c->hash, c->match);
+    if (found >= 0)
+        return with_child(&c->mk, w, depth,
+                          replace_value(c, n, entry_at(c->mk.vs, (unsigned)found)));
+    c->added = true;
+    if (count < LEAF_MAX)
+        return with_child(&c->mk, w, depth, add_entry(c, n));
+    if (obj_kind(n) == OBJ_MCOLL && n->word[BUCKET_HASH] == c->hash) {
+        Object *b = bucket_nogc(&c->mk, (uint64_t)count + 1, c->hash);
+        uint32_t at = entry_at(c->mk.vs, count);
+        put_words(&b->word[LEAF_HEAD], &n->word[LEAF_HEAD], at - LEAF_HEAD);
+        put_entry(&b->word[at], c->mk.vs, &c->e);
+        return with_child(&c->mk, w, depth, value_object(b));
     }
+    Parts p = {.n = 0};
+    if (depth == 0) {
+        split_leaf(c, n, 0, 0, SLOTS, &p);
+        return p.n == 1 ? p.child[0] : parts_node(&c->mk, &p);
+    }
+    const Object *above = w->node[--depth];
+    uint32_t to_here = up_to(w->digit[depth]), behind = starts(above) & ~to_here;
+    unsigned lo = 31 - (unsigned)__builtin_clz(starts(above) & to_here),
+             hi = (behind ? (unsigned)__builtin_ctz(behind) : SLOTS) - 1;
+    split_leaf(c, n, depth * BITS, lo, hi - lo + 1, &p);
+    return with_child(&c->mk, w, depth, with_parts(&c->mk, above, lo, hi, &p));
+}
+
+/* Words that insert_at may take. */
+static size_t insert_words(const Way *w, unsigned vs)
+{
+    unsigned count = n_entries(w->leaf);
+    return w->words + 1 + entry_at(vs, NOS_MAX(count + 1, LEAF_MAX)) +
+           (count >= LEAF_MAX ? SPLIT_WORDS : 0);
 }
 
 /* ---- building many at once
@@ -646,9 +859,7 @@ static size_t path_words(const Object *n, uint64_t hash, unsigned vs)
 
 /* A batch of entries in C memory: keys and values are roots, the items refer to them by number. */
 typedef struct MapItem {
-    uint64_t order; // the hash with its 5-bit digits reversed: sorting by it groups the items of
-                    // every node
-    uint64_t hash;
+    uint64_t hash; // sorting by it groups the items of every node
     uint64_t index, serial;
 } Item;
 
@@ -681,39 +892,62 @@ static void batch_free(Batch *b)
     nosi_free(b->items);
 }
 
-static uint64_t digit_order(uint64_t hash)
-{
-    uint64_t r = 0;
-    for (unsigned shift = 0; shift < 60; shift += BITS)
-        r = r << BITS | (hash >> shift & 31);
-    return r << 4 | hash >> 60;
-}
-
-static int by_order(const void *a, const void *b)
+static int by_hash(const void *a, const void *b)
 {
     const Item *x = a, *y = b;
-    if (x->order != y->order)
-        return x->order < y->order ? -1 : 1;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
     return x->serial < y->serial ? -1 : x->serial > y->serial;
 }
 
-static unsigned digit(const Item *it, unsigned shift)
+NOS_INLINE bool fit_a_leaf(const Item *it, const Item *end)
 {
-    return (unsigned)(it->hash >> shift & 31);
+    return end - it <= LEAF_MAX || it->hash == end[-1].hash;
 }
 
-/* Items [it, end) form one node: its words, those below included. */
+/* Behind those of the sorted items, all of one node at `shift`, whose digits are lower than `to`.
+ */
+static const Item *items_below(const Item *it, const Item *end, unsigned shift, unsigned to)
+{
+    while (it < end) {
+        const Item *mid = it + (end - it) / 2;
+        if (digit_of(mid->hash, shift) < to)
+            it = mid + 1;
+        else
+            end = mid;
+    }
+    return it;
+}
+
+/* The next child of the node at `shift` that the sorted items [it, end) go on with: it begins at
+ * digit lo; *width are its digits. Gives what is behind its items. */
+static const Item *next_child(const Item *it, const Item *end, unsigned shift, unsigned lo,
+                              unsigned *width)
+{
+    // What it is a half of was too much, or the child before would have been all of that.
+    unsigned w = lo ? lo & -lo : SLOTS;
+    const Item *to = items_below(it, end, shift, lo + w);
+    for (; w > 1 && it < to && !fit_a_leaf(it, to); w /= 2)
+        to = items_below(it, to, shift, lo + w / 2);
+    *width = w;
+    return to;
+}
+
+static size_t leaf_words(const Item *it, const Item *end, unsigned vs)
+{
+    return 1 + LEAF_HEAD + (size_t)(end - it) * (2 + vs);
+}
+
+/* Items [it, end) form one node or leaf: its words, those below included. */
 static size_t count_words(const Item *it, const Item *end, unsigned shift, unsigned vs)
 {
-    size_t n = (size_t)(end - it), words = 2;
-    if (it->hash == end[-1].hash && shift > 0)
-        return words + n * (2 + vs);
-    while (it < end) {
-        const Item *next = it + 1;
-        while (next < end && digit(next, shift) == digit(it, shift))
-            next++;
-        words += next - it == 1 ? 2 + vs : 1 + count_words(it, next, shift + BITS, vs);
-        it = next;
+    size_t words = 2;
+    if (it == end || fit_a_leaf(it, end))
+        return leaf_words(it, end, vs);
+    for (unsigned lo = 0, width; lo < SLOTS; lo += width) {
+        const Item *to = next_child(it, end, shift, lo, &width);
+        words += 1 + count_words(it, to, shift + BITS, vs);
+        it = to;
     }
     return words;
 }
@@ -723,38 +957,28 @@ static Entry item_entry(const Batch *b, const Item *it)
     return (Entry){b->kv[2 * it->index], b->kv[2 * it->index + 1], it->serial};
 }
 
-static Value build_node(Batch *b, const Item *it, const Item *end, unsigned shift)
+static Value build_node(const Batch *b, const Item *it, const Item *end, unsigned shift)
 {
-    unsigned vs = b->vs;
-    if (it->hash == end[-1].hash && shift > 0) {
-        Object *n =
-            nosi_heap_take_nogc(b->h, OBJ_MCOLL, 0, (uint32_t)(1 + (size_t)(end - it) * (2 + vs)));
-        n->word[0] = (uint64_t)(end - it);
-        for (uint64_t *to = &n->word[1]; it < end; it++) {
-            Entry e = item_entry(b, it);
-            to = put_entry(to, vs, &e);
+    Maker mk = {.h = b->h, .vs = b->vs};
+    if (it == end || fit_a_leaf(it, end)) {
+        size_t n = (size_t)(end - it);
+        Object *l = n > LEAF_MAX ? bucket_nogc(&mk, n, it->hash) : leaf_nogc(&mk, (unsigned)n, 0);
+        uint64_t *to = &l->word[LEAF_HEAD];
+        for (unsigned i = 0; i < n; i++) {
+            Entry e = item_entry(b, &it[i]);
+            to = put_entry(to, b->vs, &e);
+            if (n <= LEAF_MAX)
+                set_print(l, i, print_of(it[i].hash));
         }
-        return value_object(n);
+        return value_object(l);
     }
-    uint32_t data = 0, nodes = 0;
-    for (const Item *p = it, *next; p < end; p = next) {
-        for (next = p + 1; next < end && digit(next, shift) == digit(p, shift);)
-            next++;
-        *(next - p == 1 ? &data : &nodes) |= (uint32_t)1 << digit(p, shift);
+    Parts p = {.n = 0};
+    for (unsigned lo = 0, width; lo < SLOTS; lo += width) {
+        const Item *to = next_child(it, end, shift, lo, &width);
+        add_part(&p, lo, build_node(b, it, to, shift + BITS));
+        it = to;
     }
-    Object *n = node_nogc(&(Maker){.h = b->h, .vs = vs}, data, nodes);
-    uint64_t *entries = &n->word[1], *children = entries + popcount(data) * (2 + vs);
-    for (const Item *p = it, *next; p < end; p = next) {
-        for (next = p + 1; next < end && digit(next, shift) == digit(p, shift);)
-            next++;
-        if (next - p == 1) {
-            Entry e = item_entry(b, p);
-            entries = put_entry(entries, vs, &e);
-        } else {
-            *children++ = build_node(b, p, next, shift + BITS).bits;
-        }
-    }
-    return value_object(n);
+    return parts_node(&mk, &p);
 }
 
 static int by_serial(const void *a, const void *b)
@@ -849,9 +1073,9 @@ static MapStatus unflatten(const Maker *mk, Value m, Value key, Value value, Val
     b.items = nosi_alloc(b.n * sizeof *b.items);
     for (size_t i = 0; i < b.n; i++) {
         uint64_t hash = nosi_hash(b.kv[2 * i]);
-        b.items[i] = (Item){digit_order(hash), hash, i, i};
+        b.items[i] = (Item){hash, i, i};
     }
-    qsort(b.items, b.n, sizeof *b.items, by_order);
+    qsort(b.items, b.n, sizeof *b.items, by_hash);
     b.n_items = b.n;
     MapStatus s = batch_build(&b, out);
     batch_free(&b);
@@ -877,13 +1101,20 @@ static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, V
     if (full && !hit)
         return unflatten(&c.mk, m, key, value, out);
 
-    c.hash = flat ? 0 : nosi_hash(key);
-    size_t words = MAP_WORDS + (flat ? obj_words(root_of(m)) + 1 + 2
-                                     : path_words(root_of(m), c.hash, c.mk.vs) + MAX_NODE_EXTRA);
+    Way w;
+    size_t words;
+    if (flat) {
+        words = obj_words(root_of(m)) + 1 + 2;
+    } else {
+        c.hash = nosi_hash(key);
+        find_way(&w, root_of(m), c.hash);
+        words = insert_words(&w, c.mk.vs);
+    }
+    uint64_t epoch = nosi_heap_epoch(h);
     ROOT(h, m);
     ROOT(h, key);
     ROOT(h, value);
-    bool ok = nosi_heap_reserve(h, words);
+    bool ok = nosi_heap_reserve(h, MAP_WORDS + words);
     UNROOT(h);
     UNROOT(h);
     UNROOT(h);
@@ -893,7 +1124,9 @@ static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, V
     c.e = (Entry){key, value, mo->word[W_SERIAL]};
     if (flat)
         return insert_flat(&c, m, edit, out);
-    Value root = obj_value(mo, W_ROOT), now = insert_node(&c, root, 0);
+    if (nosi_heap_epoch(h) != epoch)
+        find_way(&w, root_of(m), c.hash);
+    Value root = obj_value(mo, W_ROOT), now = insert_at(&c, &w);
     *out =
         value_same(root, now) && !c.added && edit != MAP_COPY
             ? m
@@ -917,64 +1150,83 @@ MapStatus nosi_set_insert(Heap *h, Value s, Value key, MapQuery *q, Value *out)
  * -------------------------------------------------------------------------------------------------
  */
 
-typedef struct Remove {
-    Maker mk;
-    Value key;
-    uint64_t hash;
-    MapMatch match;
-    Entry single; // what is left of a subtree that shrank to one entry
-} Remove;
-
-#define SINGLE VALUE_ABSENT
-
-/* The subtree without the key, or SINGLE. The key is there. */
-static Value remove_node(Remove *c, Value node, unsigned shift)
+/* Leaf or bucket n without entry i. */
+static Object *without_entry(const Maker *mk, Object *n, unsigned i, uint64_t hash)
 {
-    Object *n = value_obj(node);
-    unsigned stride = 2 + c->mk.vs;
-    if (obj_kind(n) == OBJ_MCOLL) {
-        uint64_t count = n->word[0], i = 0;
-        while (!same_key(c->key, obj_value(n, (uint32_t)(1 + i * stride)), c->match))
-            i++;
-        if (count == 2) {
-            c->single = get_entry(n, c->mk.vs, (unsigned)(1 - i));
-            return SINGLE;
-        }
-        Object *b = nosi_heap_take_nogc(c->mk.h, OBJ_MCOLL, c->mk.edition, obj_words(n) - stride);
-        b->word[0] = count - 1;
-        put_words(put_words(&b->word[1], &n->word[1], i * stride), &n->word[1 + (i + 1) * stride],
-                  (count - i - 1) * stride);
-        return value_object(b);
+    unsigned count = n_entries(n) - 1;
+    uint32_t at = entry_at(mk->vs, i), behind = entry_at(mk->vs, i + 1),
+             end = entry_at(mk->vs, count + 1);
+    Object *m = n;
+    if (obj_kind(n) == OBJ_MLEAF && is_own(mk, n)) {
+        memmove(&n->word[at], &n->word[behind], (end - behind) * sizeof n->word[0]);
+        memset(&n->word[end - (behind - at)], 0, (behind - at) * sizeof n->word[0]);
+        nosi_heap_moved(mk->h, (Value *)&n->word[at], end - behind);
+    } else {
+        m = count > LEAF_MAX ? bucket_nogc(mk, count, hash) : leaf_nogc(mk, count, 0);
+        put_words(put_words(&m->word[LEAF_HEAD], &n->word[LEAF_HEAD], at - LEAF_HEAD),
+                  &n->word[behind], end - behind);
+        if (obj_kind(n) == OBJ_MLEAF)
+            put_words(m->word, n->word, LEAF_HEAD);
     }
+    if (obj_kind(n) == OBJ_MLEAF) {
+        uint8_t *prints = leaf_bytes(m) + 1;
+        prints[-1] = (uint8_t)count;
+        memmove(&prints[i], &prints[i + 1], LEAF_MAX - 1 - i);
+        prints[LEAF_MAX - 1] = 0;
+    } else if (count <= LEAF_MAX) {
+        memset(leaf_bytes(m) + 1, print_of(hash), count);
+    }
+    return m;
+}
 
-    uint32_t bit = bit_of(c->hash, shift), data = datamap(n), nodes = nodemap(n);
-    size_t at = 1 + popcount(data & (bit - 1)) * stride, children = 1 + popcount(data) * stride;
-    unsigned child_index = popcount(nodes & (bit - 1));
-    if (data & bit) {
-        if (shift > 0 && nodes == 0 && popcount(data) == 2) {
-            c->single = get_entry(n, c->mk.vs, popcount(data & (bit - 1)) ? 0 : 1);
-            return SINGLE;
+/* Two leaves, or a bucket and an empty leaf, as one. */
+static Object *merged(const Maker *mk, Object *a, Object *b)
+{
+    unsigned n = n_entries(a), k = n_entries(b);
+    if (n == 0 || k == 0)
+        return n ? a : b;
+    Object *m = leaf_nogc(mk, n + k, 0);
+    uint64_t *to =
+        put_words(&m->word[LEAF_HEAD], &a->word[LEAF_HEAD], entry_at(mk->vs, n) - LEAF_HEAD);
+    put_words(to, &b->word[LEAF_HEAD], entry_at(mk->vs, k) - LEAF_HEAD);
+    memcpy(leaf_bytes(m) + 1, leaf_bytes(a) + 1, n);
+    memcpy(leaf_bytes(m) + 1 + n, leaf_bytes(b) + 1, k);
+    return m;
+}
+
+/* The root without entry i of the leaf at the end of the way. Where few are left, halves of a range
+ * become one leaf again, and a node that is left with one leaf becomes that leaf. */
+static Value remove_at(const Maker *mk, const Way *w, unsigned i, uint64_t hash)
+{
+    Object *leaf = without_entry(mk, w->leaf, i, hash);
+    bool node_gone = false; // the child that is to be replaced by `leaf` was a node
+    for (unsigned depth = w->depth; depth-- > 0; node_gone = true) {
+        const Object *n = w->node[depth];
+        uint32_t to_here = up_to(w->digit[depth]), behind = starts(n) & ~to_here;
+        unsigned lo = 31 - (unsigned)__builtin_clz(starts(n) & to_here),
+                 width = (behind ? (unsigned)__builtin_ctz(behind) : SLOTS) - lo, first = width;
+        while (n_entries(leaf) <= LEAF_FEW && width < SLOTS) {
+            unsigned other = lo ^ width;
+            uint32_t range = up_to(other + width - 1) & ~(up_to(other) >> 1);
+            if ((starts(n) & range) != (uint32_t)1 << other || inner(n) >> other & 1)
+                break;
+            Object *o = value_obj(obj_value(n, child_at(n, other)));
+            unsigned both = n_entries(leaf) + n_entries(o);
+            if (n_entries(leaf) && n_entries(o) && both > 2 * LEAF_FEW)
+                break;
+            leaf = lo < other ? merged(mk, leaf, o) : merged(mk, o, leaf);
+            lo &= ~width;
+            width *= 2;
         }
-        Object *m = node_nogc(&c->mk, data & ~bit, nodes);
-        put_words(put_words(&m->word[1], &n->word[1], at - 1), &n->word[at + stride],
-                  used_words(n, c->mk.vs) - at - stride);
-        return value_object(m);
+        if (width == SLOTS)
+            continue;
+        if (width == first && !node_gone)
+            return with_child(mk, w, depth + 1, value_object(leaf));
+        Parts p = {.n = 0};
+        add_part(&p, lo, value_object(leaf));
+        return with_child(mk, w, depth, with_parts(mk, n, lo, lo + width - 1, &p));
     }
-    Value now = remove_node(c, obj_value(n, (uint32_t)(children + child_index)), shift + BITS);
-    if (!value_same(now, SINGLE)) {
-        // A bucket alone below a node moves up, so that the shape does not depend on history.
-        if (shift > 0 && data == 0 && popcount(nodes) == 1 && value_is_kind(now, OBJ_MCOLL))
-            return now;
-        return with_word(&c->mk, n, children + child_index, now);
-    }
-    if (shift > 0 && data == 0 && popcount(nodes) == 1)
-        return SINGLE;
-    Object *m = node_nogc(&c->mk, data | bit, nodes & ~bit);
-    uint64_t *to = put_words(&m->word[1], &n->word[1], at - 1);
-    to = put_entry(to, c->mk.vs, &c->single);
-    to = put_words(to, &n->word[at], children - at + child_index);
-    put_words(to, &n->word[children + child_index + 1], popcount(nodes) - child_index - 1);
-    return value_object(m);
+    return value_object(leaf);
 }
 
 /* The few entries left after a removal as a flat node. */
@@ -991,7 +1243,7 @@ static MapStatus flatten(Heap *h, Value m, const Value *without, Value *out)
     nosi_free(e);
     b.items = nosi_alloc(b.n * sizeof *b.items);
     for (size_t i = 0; i < b.n; i++)
-        b.items[i] = (Item){0, 0, i, i};
+        b.items[i] = (Item){0, i, i};
     b.n_items = b.n;
     MapStatus s = batch_build(&b, out);
     batch_free(&b);
@@ -1002,32 +1254,53 @@ static MapStatus remove_key(Heap *h, Value m, Value key, MapQuery *q, Value *out
 {
     const Value *hit = NULL;
     MapEdit edit = q ? q->edit : MAP_SHARE;
-    MapStatus s = find(m, key, q, &hit);
+    MapMatch match = q && q->match == MATCH_SAME ? MATCH_SAME : MATCH_STRUCTURE;
+    bool flat = obj_kind(root_of(m)) == OBJ_MFLAT;
+    uint64_t hash = 0;
+    Way w;
+
+    // The look-up answers what needs user code.
+    bool look = flat || (q && q->match == MATCH_EQUAL && may_have_user_eq(key));
+    MapStatus s = look ? find(m, key, q, &hit) : check_key(key, q);
     if (s != MAP_OK)
         return s;
+    if (!flat && (hit || !look)) {
+        hash = nosi_hash(key);
+        find_way(&w, root_of(m), hash);
+        int64_t i = find_entry(w.leaf, value_words(m), key, hash, match);
+        hit = i < 0 ? NULL : (const Value *)&w.leaf->word[entry_at(value_words(m), (unsigned)i)];
+    }
     if (!hit && edit != MAP_COPY) {
         *out = m;
         return MAP_OK;
     }
-    bool flat = obj_kind(root_of(m)) == OBJ_MFLAT;
     if (hit && (flat || nosi_map_size(m) <= FLAT_AGAIN + 1))
         return flatten(h, m, hit, out);
-    Remove c = {.mk = maker(h, m, edit),
-                .match = q && q->match == MATCH_SAME ? MATCH_SAME : MATCH_STRUCTURE};
-    c.hash = hit ? nosi_hash(key) : 0;
+    Maker mk = maker(h, m, edit);
+    size_t words = MAP_WORDS;
+    if (hit)
+        words += w.words + 1 + entry_at(mk.vs, NOS_MAX(n_entries(w.leaf), LEAF_MAX)) + MERGE_WORDS;
+    uint64_t epoch = nosi_heap_epoch(h);
     ROOT(h, m);
     ROOT(h, key);
-    bool ok = nosi_heap_reserve(h, MAP_WORDS + (hit ? path_words(root_of(m), c.hash, c.mk.vs) : 0));
+    bool ok = nosi_heap_reserve(h, words);
     UNROOT(h);
     UNROOT(h);
     if (!ok)
         return MAP_NOMEM;
     Object *mo = value_obj(m);
-    c.key = key;
     Value root = obj_value(mo, W_ROOT);
-    if (hit)
-        root = remove_node(&c, root, 0);
-    *out = remade_nogc(&c.mk, m, mo->word[W_SIZE] - (hit != NULL), mo->word[W_SERIAL], root);
+    if (hit) {
+        if (nosi_heap_epoch(h) != epoch) {
+            find_way(&w, root_of(m), hash);
+            int64_t i = find_entry(w.leaf, mk.vs, key, hash, match);
+            NOS_ASSERT(i >= 0);
+            hit = (const Value *)&w.leaf->word[entry_at(mk.vs, (unsigned)i)];
+        }
+        unsigned i = (unsigned)((const uint64_t *)hit - &w.leaf->word[LEAF_HEAD]) / (2 + mk.vs);
+        root = remove_at(&mk, &w, i, hash);
+    }
+    *out = remade_nogc(&mk, m, mo->word[W_SIZE] - (hit != NULL), mo->word[W_SERIAL], root);
     return MAP_OK;
 }
 
@@ -1061,83 +1334,56 @@ MapStatus nosi_map_disown(Heap *h, Value m, Value *out)
  * -----------------------------------------------------------------------------------------------
  */
 
-static MapEntry *collect(const Object *n, unsigned vs, MapEntry *to)
-{
-    unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
-    for (unsigned i = 0; i < count; i++) {
-        Entry e = get_entry(n, vs, i);
-        *to++ = (MapEntry){e.key, e.value, e.serial};
-    }
-    if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = 1 + count * (2 + vs); i < used_words(n, vs); i++)
-            to = collect(value_obj(obj_value(n, i)), vs, to);
-    return to;
-}
-
 static int entries_by_serial(const void *a, const void *b)
 {
     const MapEntry *x = a, *y = b;
     return x->serial < y->serial ? -1 : x->serial > y->serial;
 }
 
-static MapEntry *sort_entries(MapEntry *e, size_t n)
-{
-    uint64_t lo = UINT64_MAX, hi = 0;
-    for (size_t i = 0; i < n; i++) {
-        lo = NOS_MIN(lo, e[i].serial);
-        hi = NOS_MAX(hi, e[i].serial);
-    }
-    uint64_t range = hi - lo + 1;
-    if (range > 4 * (uint64_t)n + 64) {
-        qsort(e, n, sizeof *e, entries_by_serial);
-        return e;
-    }
-    // Serials are dense unless many entries were removed: put each at its place.
-    uint32_t *at = nosi_calloc(range, sizeof *at);
-    MapEntry *sorted = nosi_alloc(n * sizeof *sorted);
-    for (size_t i = 0; i < n; i++)
-        at[e[i].serial - lo] = (uint32_t)i + 1;
-    size_t k = 0;
-    for (uint64_t i = 0; i < range; i++)
-        if (at[i])
-            sorted[k++] = e[at[i] - 1];
-    nosi_free(at);
-    nosi_free(e);
-    return sorted;
-}
-
 void nosi_map_walk_begin(MapWalk *w, Value m)
 {
-    *w = (MapWalk){.m = m, .n = nosi_map_size(m), .lo = UINT64_MAX};
-    if (obj_kind(root_of(m)) == OBJ_MFLAT) {
-        w->e = nosi_map_entries(m, &w->n);
-        w->phase = WALK_DONE;
+    const Object *root = root_of(m);
+    unsigned vs = value_words(m);
+    *w = (MapWalk){.m = m, .n = nosi_map_size(m), .lo = UINT64_MAX, .phase = WALK_DONE};
+    if (w->n == 0)
+        return;
+    w->e = nosi_alloc(w->n * sizeof *w->e);
+    if (obj_kind(root) == OBJ_MFLAT) {
+        for (uint32_t i = 0; i < w->n; i++)
+            w->e[i] = (MapEntry){obj_value(root, 1 + i * (1 + vs)),
+                                 vs ? obj_value(root, 2 + i * 2) : VALUE_UNIT, i};
         return;
     }
-    w->e = nosi_alloc(w->n * sizeof *w->e);
-    w->path[0].node = root_of(m);
+    w->in_place = w->n == value_obj(m)->word[W_SERIAL];
+    w->phase = WALK_COLLECT;
+    w->path[0].node = root;
     w->depth = 1;
 }
 
-/* Everything in the node on top of the path, and on to the next one. */
+/* Everything in the leaf on top of the path, or on to the next child. */
 static size_t walk_node(MapWalk *w)
 {
     const Object *n = w->path[w->depth - 1].node;
     uint32_t *next = &w->path[w->depth - 1].next;
-    unsigned vs = value_words(w->m);
-    unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
-    if (*next == 0) {
-        for (unsigned i = 0; i < count; i++) {
-            Entry e = get_entry(n, vs, i);
-            w->lo = NOS_MIN(w->lo, e.serial);
-            w->hi = NOS_MAX(w->hi, e.serial);
-            w->e[w->i++] = (MapEntry){e.key, e.value, e.serial};
+    if (is_inner(n)) {
+        if (*next == obj_words(n) - 1) {
+            w->depth--;
+            return 1;
         }
-        *next = 1 + count * (2 + vs);
-    }
-    if (obj_kind(n) == OBJ_MNODE && *next < used_words(n, vs)) {
-        w->path[w->depth++] = (MapPath){value_obj(obj_value(n, (*next)++)), 0};
+        // The leaves of a big map are all over the memory: some are under way all the time.
+        enum { AHEAD = 2 };
+        uint32_t i = ++*next;
+        fetch_leaf(value_obj(obj_value(n, NOS_MIN(i + AHEAD, obj_words(n) - 1))));
+        w->path[w->depth++] = (MapPath){value_obj(obj_value(n, i)), 0};
         return 4;
+    }
+    unsigned vs = value_words(w->m), count = n_entries(n);
+    for (; *next < count; ++*next) {
+        Entry e = get_entry(n, vs, *next);
+        w->lo = NOS_MIN(w->lo, e.serial);
+        w->hi = NOS_MAX(w->hi, e.serial);
+        w->e[w->in_place ? e.serial : w->i] = (MapEntry){e.key, e.value, e.serial};
+        w->i++;
     }
     w->depth--;
     return count + 1;
@@ -1150,6 +1396,10 @@ bool nosi_map_walk_go(MapWalk *w, int64_t *steps)
         if (w->depth)
             continue;
         NOS_ASSERT(w->i == w->n);
+        if (w->in_place) {
+            w->phase = WALK_DONE;
+            break;
+        }
         w->range = w->hi - w->lo + 1;
         w->i = 0;
         if (w->range > 4 * (uint64_t)w->n + 64) { // many were removed
@@ -1198,24 +1448,12 @@ void nosi_map_walk_free(MapWalk *w)
 
 MapEntry *nosi_map_entries(Value m, size_t *n)
 {
-    size_t size = *n = nosi_map_size(m);
-    const Object *root = root_of(m);
-    unsigned vs = value_words(m);
-    if (size == 0)
-        return NULL;
-    MapEntry *e = nosi_alloc(size * sizeof *e);
-    if (obj_kind(root) == OBJ_MFLAT) {
-        for (uint32_t i = 0; i < size; i++) {
-            e[i].key = obj_value(root, 1 + i * (1 + vs));
-            e[i].value = vs ? obj_value(root, 2 + i * 2) : VALUE_UNIT;
-            e[i].serial = i;
-        }
-        return e;
-    }
-    MapEntry *end = collect(root, vs, e);
-    NOS_ASSERT((size_t)(end - e) == size);
-    (void)end;
-    return sort_entries(e, size);
+    MapWalk w;
+    nosi_map_walk_begin(&w, m);
+    for (int64_t steps; steps = INT64_MAX, !nosi_map_walk_go(&w, &steps);)
+        continue;
+    *n = w.n;
+    return w.e;
 }
 
 bool nosi_map_to_list(Heap *h, Value m, MapPart part, Value *out)
@@ -1265,10 +1503,8 @@ struct MapSort {
 typedef struct MapShape {
     const Item *it, *end; // of the node; `it` moves on
     unsigned shift;
-    unsigned n_children;
-    uint32_t data, nodes;
-    Value child[32];
-    const Item *entry[32];
+    unsigned lo; // the digits below have their children
+    Parts parts;
 } MapShape;
 
 struct MapTrie {
@@ -1486,7 +1722,7 @@ static void hash_items(MapJob *j, int64_t *steps)
     while (*steps > 0 && j->i < j->n) {
         for (int k = 0; k < AT_ONCE && j->i < j->n; k++, j->i++) {
             uint64_t hash = nosi_hash(j->kv[2 * j->i]);
-            j->items[j->i] = (Item){digit_order(hash), hash, j->i, j->i};
+            j->items[j->i] = (Item){hash, j->i, j->i};
         }
         *steps -= AT_ONCE * COST_HASH;
     }
@@ -1495,7 +1731,7 @@ static void hash_items(MapJob *j, int64_t *steps)
     j->i = 0;
     j->phase = JOB_SORT;
     if (j->n <= SORT_SMALL) {
-        qsort(j->items, j->n, sizeof *j->items, by_order);
+        qsort(j->items, j->n, sizeof *j->items, by_hash);
         *steps -= (int64_t)j->n * COST_HASH;
         j->phase = JOB_MERGE;
     }
@@ -1513,7 +1749,7 @@ static void sort_items(MapJob *j, int64_t *steps)
     while (*steps > 0 && !r->counted) {
         for (int k = 0; k < AT_ONCE && r->i < j->n; k++, r->i++)
             for (unsigned d = 0; d < RADIX_PASSES; d++)
-                r->at[d][j->items[r->i].order >> d * RADIX_BITS & (RADIX - 1)]++;
+                r->at[d][j->items[r->i].hash >> d * RADIX_BITS & (RADIX - 1)]++;
         *steps -= AT_ONCE * COST_HISTOGRAM;
         if (r->i < j->n)
             continue;
@@ -1532,7 +1768,7 @@ static void sort_items(MapJob *j, int64_t *steps)
         unsigned shift = r->pass * RADIX_BITS;
         size_t *at = r->at[r->pass];
         for (int k = 0; k < AT_ONCE && r->i < j->n; k++, r->i++)
-            r->to[at[j->items[r->i].order >> shift & (RADIX - 1)]++] = j->items[r->i];
+            r->to[at[j->items[r->i].hash >> shift & (RADIX - 1)]++] = j->items[r->i];
         *steps -= AT_ONCE * COST_SCATTER;
         if (r->i == j->n) {
             Item *t = j->items;
@@ -1597,24 +1833,9 @@ static void shape_push(struct MapTrie *t, const Item *it, const Item *end, unsig
     s->it = it;
     s->end = end;
     s->shift = shift;
-    s->n_children = 0;
-    s->data = s->nodes = 0;
+    s->lo = 0;
+    s->parts = (Parts){.n = 0};
     t->words += 2;
-}
-
-/* The node whose entries and children are known. */
-static Value shape_node(const Batch *b, const MapShape *s)
-{
-    Object *n = node_nogc(&(Maker){.h = b->h, .vs = b->vs}, s->data, s->nodes);
-    unsigned n_entries = popcount(s->data);
-    uint64_t *to = &n->word[1];
-    for (unsigned i = 0; i < n_entries; i++) {
-        Entry e = item_entry(b, s->entry[i]);
-        to = put_entry(to, b->vs, &e);
-    }
-    for (unsigned i = 0; i < s->n_children; i++)
-        *to++ = s->child[i].bits;
-    return value_object(n);
 }
 
 /* Counts the words of the trie, or builds it in reserved space: parts of SORT_SMALL items in one
@@ -1626,44 +1847,32 @@ static bool shape_go(MapJob *j, int64_t *steps)
     int cost = t->build ? COST_BUILD : COST_SHAPE;
     while (*steps > 0 && t->depth) {
         MapShape *s = &t->way[t->depth - 1];
-        if (s->it == s->end) {
+        if (s->lo == SLOTS) {
             t->depth--;
-            if (t->build)
-                t->root = shape_node(&b, s);
-            if (t->depth)
-                t->way[t->depth - 1].child[t->way[t->depth - 1].n_children++] = t->root;
+            if (t->build) {
+                t->root = parts_node(&(Maker){.h = b.h, .vs = b.vs}, &s->parts);
+                if (t->depth)
+                    add_part(&t->way[t->depth - 1].parts,
+                             digit_of(s->end[-1].hash, s->shift - BITS), t->root);
+            }
             *steps -= 32;
             continue;
         }
-        // A digit's items: the first one behind them is found by halving, they are sorted.
-        const Item *it = s->it, *lo = it + 1, *hi = s->end;
-        unsigned d = digit(it, s->shift);
-        while (lo < hi) {
-            const Item *mid = lo + (hi - lo) / 2;
-            if (digit(mid, s->shift) == d)
-                lo = mid + 1;
-            else
-                hi = mid;
-        }
-        s->it = lo;
-        *steps -= cost;
-        if (lo - it == 1) {
-            s->entry[popcount(s->data)] = it;
-            s->data |= (uint32_t)1 << d;
-            t->words += 2 + j->vs;
-            continue;
-        }
-        s->nodes |= (uint32_t)1 << d;
+        unsigned width;
+        const Item *it = s->it, *to = s->it = next_child(it, s->end, s->shift, s->lo, &width);
+        unsigned lo = s->lo;
+        s->lo += width;
         t->words++;
-        if (lo - it > SORT_SMALL && it->hash != lo[-1].hash) {
-            shape_push(t, it, lo, s->shift + BITS);
+        *steps -= cost;
+        if (to - it > SORT_SMALL && !fit_a_leaf(it, to)) {
+            shape_push(t, it, to, s->shift + BITS);
             continue;
         }
-        *steps -= (lo - it) * cost;
+        *steps -= (to - it) * cost;
         if (t->build)
-            s->child[s->n_children++] = build_node(&b, it, lo, s->shift + BITS);
+            add_part(&s->parts, lo, build_node(&b, it, to, s->shift + BITS));
         else
-            t->words += count_words(it, lo, s->shift + BITS, j->vs);
+            t->words += count_words(it, to, s->shift + BITS, j->vs);
     }
     return t->depth == 0;
 }
@@ -1681,7 +1890,7 @@ static void shape_begin(MapJob *j, bool build)
 static void build_trie(MapJob *j, int64_t *steps)
 {
     Heap *h = j->h;
-    if (j->n_items <= SORT_SMALL) {
+    if (j->n_items <= SORT_SMALL || fit_a_leaf(j->items, j->items + j->n_items)) {
         Batch b = batch_view(j);
         *steps -= (int64_t)j->n_items * COST_BUILD;
         job_fail(j, batch_build(&b, &j->out));
@@ -1834,76 +2043,110 @@ bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x,
                          void (*below)(void *ctx, Value node, Value b), void *ctx)
 {
     const Object *n = value_obj(node);
-    unsigned vs = value_words(b), stride = (obj_kind(n) == OBJ_MFLAT ? 1 : 2) + vs;
-    uint64_t count = obj_kind(n) == OBJ_MNODE ? popcount(datamap(n)) : n->word[0];
-    for (uint32_t i = 0; i < count; i++) {
-        const Value *entry = (const Value *)&n->word[1 + i * stride];
+    unsigned vs = value_words(b);
+    if (is_inner(n)) {
+        for (uint32_t i = 1; i < obj_words(n); i++)
+            below(ctx, obj_value(n, i), b);
+        return true;
+    }
+    bool flat = obj_kind(n) == OBJ_MFLAT;
+    unsigned count = flat ? (unsigned)n->word[0] : n_entries(n);
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t at = flat ? 1 + i * (1 + vs) : entry_at(vs, i);
+        const Value *entry = (const Value *)&n->word[at];
         Find f = {.key = entry[0], .match = MATCH_STRUCTURE};
         each_candidate(b, entry[0], find_visit, &f);
         if (!f.hit || (vs && !values(ctx, entry[1], f.hit[1])))
             return false;
     }
-    if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = (uint32_t)(1 + count * stride); i < used_words(n, vs); i++)
-            below(ctx, obj_value(n, i), b);
     return true;
 }
 
-/* The order inside a bucket is that of insertion, so whole nodes are summed up. */
-static uint64_t hash_node(const Object *n, unsigned vs, size_t *most)
+/* The sum of those hashes of keys below n, whose hashes are `lowest` or more, that are not more
+ * than `last`. */
+static uint64_t hash_node(const Object *n, unsigned vs, unsigned shift, uint64_t lowest,
+                          uint64_t last)
 {
-    unsigned stride = (obj_kind(n) == OBJ_MFLAT ? 1 : 2) + vs;
-    uint64_t sum = 0, count = obj_kind(n) == OBJ_MNODE ? popcount(datamap(n)) : n->word[0];
-    for (uint32_t i = 0; i < count; i++)
-        sum += nosi_hash(obj_value(n, 1 + i * stride));
-    *most -= NOS_MIN(*most, count + 1);
-    if (obj_kind(n) == OBJ_MNODE)
-        for (uint32_t i = (uint32_t)(1 + count * stride); i < used_words(n, vs) && *most; i++)
-            sum += hash_node(value_obj(obj_value(n, i)), vs, most);
+    uint64_t sum = 0;
+    if (is_inner(n)) {
+        uint32_t i = 1;
+        for (uint32_t left = starts(n); left; left &= left - 1) {
+            uint64_t from = lowest | (uint64_t)__builtin_ctz(left) << (HASH_BITS - BITS) >> shift;
+            if (from <= last)
+                sum += hash_node(value_obj(obj_value(n, i++)), vs, shift + BITS, from, last);
+        }
+        return sum;
+    }
+    for (unsigned i = 0; i < n_entries(n); i++) {
+        uint64_t hash = nosi_hash(obj_value(n, entry_at(vs, i)));
+        sum += hash <= last ? hash : 0;
+    }
     return sum;
 }
 
 uint64_t nosi_map_hash(Value m, size_t most)
 {
-    NOS_CHECK(most > 16 * FLAT_MAX); // a small one may be flat or a trie: all of it counts
-    return hash_node(root_of(m), value_words(m), &most) + nosi_map_size(m);
+    // Which keys count must not depend on the shape: those with the lowest hashes.
+    const Object *root = root_of(m);
+    unsigned vs = value_words(m);
+    uint64_t sum = nosi_map_size(m);
+    if (obj_kind(root) != OBJ_MFLAT)
+        return sum + hash_node(root, vs, 0, 0, sum <= most ? UINT64_MAX : UINT64_MAX / sum * most);
+    for (uint32_t i = 0; i < root->word[0]; i++)
+        sum += nosi_hash(obj_value(root, 1 + i * (1 + vs)));
+    return sum;
 }
 
 /* ---- verification
  * -------------------------------------------------------------------------------------------- */
 
-static size_t verify_node(const Object *n, unsigned vs, unsigned shift, uint64_t prefix,
-                          uint64_t next_serial, uint32_t edition)
+static size_t verify_leaf(const Object *n, unsigned vs, unsigned shift, uint64_t lowest,
+                          unsigned width, uint64_t next_serial)
 {
-    NOS_ASSERT_ALWAYS(obj_aux(n) <= edition);
-    uint64_t mask = shift < 64 ? ((uint64_t)1 << shift) - 1 : UINT64_MAX;
-    unsigned count = obj_kind(n) == OBJ_MCOLL ? (unsigned)n->word[0] : popcount(datamap(n));
-    size_t total = count;
+    unsigned count = n_entries(n);
+    bool bucket = obj_kind(n) == OBJ_MCOLL;
+    NOS_ASSERT_ALWAYS(bucket || obj_kind(n) == OBJ_MLEAF);
+    NOS_ASSERT_ALWAYS(bucket ? count > LEAF_MAX && obj_words(n) == entry_at(vs, count)
+                             : count <= LEAF_MAX && obj_words(n) >= entry_at(vs, count));
+    for (uint32_t i = entry_at(vs, count); i < obj_words(n); i++)
+        NOS_ASSERT_ALWAYS(n->word[i] == 0);
+    for (unsigned i = count; !bucket && i < LEAF_MAX; i++)
+        NOS_ASSERT_ALWAYS(get_print(n, i) == 0);
     for (unsigned i = 0; i < count; i++) {
         Entry e = get_entry(n, vs, i);
         uint64_t hash = nosi_hash(e.key);
-        NOS_ASSERT_ALWAYS((hash & mask) == prefix && e.serial < next_serial);
-        if (obj_kind(n) == OBJ_MCOLL)
-            NOS_ASSERT_ALWAYS(hash == nosi_hash(get_entry(n, vs, 0).key));
-        else
-            NOS_ASSERT_ALWAYS(datamap(n) & bit_of(hash, shift));
+        NOS_ASSERT_ALWAYS(e.serial < next_serial && hash >= lowest);
+        NOS_ASSERT_ALWAYS((hash - lowest) << shift >> (HASH_BITS - BITS) < width &&
+                          (shift == 0 || (hash - lowest) >> (HASH_BITS - shift) == 0));
+        NOS_ASSERT_ALWAYS(bucket ? hash == n->word[BUCKET_HASH]
+                                 : get_print(n, i) == print_of(hash));
     }
-    if (obj_kind(n) == OBJ_MCOLL) {
-        NOS_ASSERT_ALWAYS(count >= 2 && obj_words(n) == 1 + count * (2 + vs));
-        return total;
-    }
-    NOS_ASSERT_ALWAYS(obj_kind(n) == OBJ_MNODE && (datamap(n) & nodemap(n)) == 0);
-    NOS_ASSERT_ALWAYS(obj_words(n) >= used_words(n, vs));
-    for (uint32_t i = used_words(n, vs); i < obj_words(n); i++)
-        NOS_ASSERT_ALWAYS(n->word[i] == 0);
-    uint32_t nodes = nodemap(n), at = 1 + count * (2 + vs);
-    for (; nodes; nodes &= nodes - 1) {
+    return count;
+}
+
+static size_t verify_node(const Object *n, unsigned vs, unsigned shift, uint64_t lowest,
+                          uint64_t next_serial, uint32_t edition)
+{
+    NOS_ASSERT_ALWAYS(obj_aux(n) <= edition && is_inner(n));
+    size_t total = 0;
+    uint32_t at = 1;
+    NOS_ASSERT_ALWAYS((starts(n) & 1) && (inner(n) & ~starts(n)) == 0);
+    NOS_ASSERT_ALWAYS(obj_words(n) == 1 + popcount(starts(n)));
+    for (uint32_t left = starts(n); left; left &= left - 1) {
+        unsigned lo = (unsigned)__builtin_ctz(left);
+        uint32_t behind = left & (left - 1);
+        unsigned width = (behind ? (unsigned)__builtin_ctz(behind) : SLOTS) - lo;
+        uint64_t from = lowest | (uint64_t)lo << (HASH_BITS - BITS) >> shift;
         const Object *child = value_obj(obj_value(n, at++));
-        size_t below =
-            verify_node(child, vs, shift + BITS, prefix | (uint64_t)__builtin_ctz(nodes) << shift,
-                        next_serial, obj_aux(n));
-        NOS_ASSERT_ALWAYS(below >= 2);
-        total += below;
+        NOS_ASSERT_ALWAYS(is_inner(child) == (inner(n) >> lo & 1));
+        NOS_ASSERT_ALWAYS(obj_aux(child) <= obj_aux(n));
+        NOS_ASSERT_ALWAYS((width & (width - 1)) == 0 && (lo & (width - 1)) == 0 && width < SLOTS);
+        if (is_inner(child)) {
+            NOS_ASSERT_ALWAYS(width == 1);
+            total += verify_node(child, vs, shift + BITS, from, next_serial, obj_aux(n));
+        } else {
+            total += verify_leaf(child, vs, shift, from, width, next_serial);
+        }
     }
     return total;
 }
@@ -1916,6 +2159,9 @@ void nosi_map_verify(Value m)
         return;
     }
     NOS_ASSERT_ALWAYS(mo->word[W_SIZE] > FLAT_AGAIN);
-    NOS_ASSERT_ALWAYS(verify_node(n, value_words(m), 0, 0, mo->word[W_SERIAL], obj_aux(mo)) ==
-                      mo->word[W_SIZE]);
+    NOS_ASSERT_ALWAYS(obj_aux(n) <= obj_aux(mo));
+    size_t total = is_inner(n)
+                       ? verify_node(n, value_words(m), 0, 0, mo->word[W_SERIAL], obj_aux(mo))
+                       : verify_leaf(n, value_words(m), 0, 0, SLOTS, mo->word[W_SERIAL]);
+    NOS_ASSERT_ALWAYS(total == mo->word[W_SIZE]);
 }

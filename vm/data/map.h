@@ -1,8 +1,8 @@
 /* map.h -- Map and Set: persistent, hashed, iterated in insertion order.
  *
- * Up to 8 entries: one flat node, searched linearly, in order. More: a CHAMP trie, 32-way, 64-bit
- * hashes, whose entries carry an insertion serial; iteration collects the entries and sorts them by
- * serial. Binding an existing key keeps its place.
+ * Up to 8 entries: one flat node, searched linearly, in order. More: a trie over 64-bit hashes with
+ * up to 15 entries in each leaf (map.c), which carry an insertion serial; iteration collects the
+ * entries and sorts them by serial. Binding an existing key keeps its place.
  *
  * Keys are compared with nosi_equal and hashed with nosi_hash. Keys whose type has a user Eq
  * somewhere inside all hash alike per type, and a look-up reports MAP_NEED_USER together with the
@@ -123,12 +123,13 @@ MapEntry *nosi_map_entries(Value m, size_t *n);
 enum { MAP_MAX_DEPTH = 16 };
 typedef struct MapPath {
     const Object *node;
-    uint32_t next; // word of the child to look at next, 0: nothing of the node was looked at
+    uint32_t next; // children (of a leaf: entries) looked at so far
 } MapPath;
 typedef struct MapWalk {
     Value m;
     MapEntry *e, *sorted; // owned
     size_t n, i, k;
+    bool in_place;          // the serials are 0 .. n - 1: nothing is to be sorted
     uint64_t lo, hi, range; // of the serials
     uint32_t *at;           // by serial: 1 + index in e; owned
     enum { WALK_COLLECT, WALK_PLACE, WALK_SORT, WALK_DONE } phase;
@@ -192,8 +193,7 @@ Value nosi_map_root(Value m);
 bool nosi_map_match_node(Value node, Value b, bool (*values)(void *ctx, Value x, Value y),
                          void (*below)(void *ctx, Value node, Value b), void *ctx);
 
-/* Hash of the size and about `most` keys: equal maps hash alike, as the order of insertion does not
- * matter to the trie's shape. */
+/* Hash of the size and about `most` keys. Equal maps hash alike. */
 uint64_t nosi_map_hash(Value m, size_t most);
 
 /* Checks the invariants of a map or set (debug). */

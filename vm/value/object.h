@@ -9,7 +9,7 @@
  *                            off-heap)
  *
  * aux is the shape id of RECORD and VARIANT, the element kind of ARRAY, the column names of a TUPLE
- * that is a database row (a shape id, see shape.h), the edition of MAP, SET, MNODE and MCOLL
+ * that is a database row (a shape id, see shape.h), the edition of MAP, SET, MNODE, MLEAF and MCOLL
  * (map.c), else 0.
  *
  * A collector that scans to-space word by word can tell a header (111) from the Values of a

@@ -309,6 +309,7 @@ static uint32_t object_type(const Object *o)
     case OBJ_CELL:
     case OBJ_MFLAT:
     case OBJ_MNODE:
+    case OBJ_MLEAF:
     case OBJ_MCOLL:
     case OBJ__COUNT:
         break;
