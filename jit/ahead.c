@@ -1,7 +1,7 @@
 /* ahead.c -- see ahead.h. */
 #include "jit/ahead.h"
 
-#include "jit/live.h"
+#include "vm/bytecode/live.h"
 
 /* Where the outermost loop around [head, end] begins; `head` if it is within no other. */
 static uint32_t outermost(const Func *f, uint32_t head, uint32_t end)

@@ -4,7 +4,7 @@
 #define NOSI_JIT_BUILD_H
 
 #include "jit/ir.h"
-#include "jit/live.h"
+#include "vm/bytecode/live.h"
 #include "vm/interp/frame.h"
 #include "vm/value/object.h"
 

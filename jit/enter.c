@@ -172,6 +172,9 @@ static bool push_frames(Layout *l, Machine *m, const ExitRecord **innermost)
             } else if (!nosi_frame_push(p, f->f, dist, FRAME_LINK(dist))) {
                 return false;
             }
+            // What lay there before must not be kept alive by registers that are not.
+            if (!first)
+                memset(p->base, 0, f->f->n_regs * sizeof *p->base);
             first = false;
             fill(l, f, rp);
             if (NOS_UNLIKELY(f->n_holds))

@@ -16,7 +16,7 @@
  *
  * Registers need no clearing at function entry, because of this invariant: every word of the stack
  * is a Value that was valid at some time since the last collection, or a small integer. A
- * collection visits all live registers and zeroes the rest of the stack up to `stack_high`; above
+ * collection clears what no waiting frame reads again, and the stack up to `stack_high`; above
  * stack_high all words are zero. A frame may be pushed only below stack_high: that one comparison
  * is the stack check, its slow path raises stack_high or doubles the stack. */
 #ifndef NOSI_PROC_H

@@ -3,6 +3,7 @@
 
 #include "sched/internal.h"
 #include "sched/long.h"
+#include "vm/bytecode/live.h"
 #include "vm/data/list.h"
 #include "vm/data/string.h"
 #include "vm/interp/machine.h"
@@ -24,6 +25,33 @@ void (*nosi_http_process_starts)(Proc *parent, Proc *child, Value closure);
  * ---------------------------------------------------------------------------------------------------
  */
 
+/* Registers that the frames below the innermost one will not read again must not keep alive what
+ * they refer to: a list that was passed on, say, while it is worked through. What is cleared once
+ * stays so as long as its frame waits, so few frames are enough; and a small heap holds little. */
+static void clear_dead(Proc *p)
+{
+    enum { FRAMES = 4096, WORDS_PER_FRAME = 64 };
+    size_t n = nosi_heap_live_words(&p->heap) / WORDS_PER_FRAME;
+    Value *base = p->base;
+    const Instr *ret;
+    if (nosi_gc_stress || n > FRAMES)
+        n = FRAMES;
+    for (; n > 0 && (ret = (const Instr *)(uintptr_t)base[-2].bits); n--) {
+        uint64_t dist = frame_distance(base[-1]);
+        bool plain = (int64_t)base[-1].bits >= 0;
+        base -= dist;
+        Func *f = (Func *)(uintptr_t)base[-3].bits;
+        const CallLive *l = plain ? nosi_call_live(f) : NULL;
+        if (!l)
+            continue;
+        const uint64_t *live = &l->behind[(size_t)(ret - f->code - 1) * l->words];
+        uint32_t regs = (uint32_t)NOS_MIN(dist - FRAME_HEADER, (uint64_t)f->n_regs);
+        for (uint32_t r = 0; r < regs; r++)
+            if (!(live[r / 64] >> (r % 64) & 1))
+                base[r] = VALUE_ZERO;
+    }
+}
+
 static void walk_roots(void *owner, RootVisit *visit, void *ctx)
 {
     Proc *p = owner;
@@ -33,6 +61,7 @@ static void walk_roots(void *owner, RootVisit *visit, void *ctx)
     if (p->base) {
         const Func *f = (const Func *)(uintptr_t)p->base[-3].bits;
         Value *top = p->base + f->n_regs + p->n_extra;
+        clear_dead(p);
         visit(p->stack, (size_t)(top - p->stack), ctx); // frame headers look like small integers
         if (top < p->stack_high)
             memset(top, 0, (size_t)(p->stack_high - top) * sizeof *top);

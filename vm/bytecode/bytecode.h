@@ -4,6 +4,8 @@
 #ifndef NOSI_BYTECODE_H
 #define NOSI_BYTECODE_H
 
+#include <stdatomic.h>
+
 #include "vm/util/intern.h"
 #include "vm/util/strbuf.h"
 #include "vm/value/shape.h"
@@ -75,6 +77,12 @@ struct FuncCell {
     uint32_t id;
 };
 
+NOS_INLINE Func *cell_func(FuncCell *cell)
+{
+    return atomic_load_explicit(&cell->current,
+                                memory_order_acquire); // pairs with nosi_func_publish
+}
+
 /* Static representation of a register's content, for the JIT. The interpreter never relies on it.
  */
 typedef enum {
@@ -129,9 +137,10 @@ struct Func {
     /* profile: plain counters, written racily by any worker */
     uint32_t n_calls, n_loops;
     /* the JIT's, atomic; NULL: interpret */
-    void *entry;          // machine code for calls
-    struct OsrTable *osr; // machine code for loops that run (vm/interp/machine.h)
-    void *jit;            // the JIT's record of it
+    void *entry;           // machine code for calls
+    struct OsrTable *osr;  // machine code for loops that run (vm/interp/machine.h)
+    void *jit;             // the JIT's record of it
+    struct CallLive *live; // atomic; what the collector knows (live.h), or NULL
 };
 
 /* ---- things that F[] refers to

@@ -25,11 +25,6 @@ NOS_INLINE bool frame_is_special(const Value *base)
 {
     return (int64_t)base[-1].bits < 0;
 }
-NOS_INLINE Func *cell_func(FuncCell *cell)
-{
-    return atomic_load_explicit(&cell->current,
-                                memory_order_acquire); // pairs with nosi_func_publish
-}
 
 /* Makes room for `words` stack words from p->base on and keeps them below stack_high. May move the
  * stack: p->base is updated, other pointers into it are dead. Does not collect. False:

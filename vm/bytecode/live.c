@@ -1,10 +1,9 @@
 /* live.c -- see live.h. */
-#include "jit/live.h"
+#include "vm/bytecode/live.h"
 
 #include <string.h>
 
 #include "vm/bytecode/builtin.h"
-#include "vm/interp/frame.h"
 #include "vm/util/alloc.h"
 
 enum { MAX_SET_WORDS = 1 << 20 };
@@ -248,4 +247,47 @@ void nosi_liveness_free(Liveness *l)
     nosi_free(l->in);
     nosi_free(l->out);
     nosi_free(l->holds);
+}
+
+/* ---- for the collector
+ * ---------------------------------------------------------------------------------------- */
+
+enum { MAX_CODE = 2048, MAX_WORDS = 4 }; // it is waiting
+
+/* Are the numbers of operands all known? */
+static bool is_complete(const Func *f)
+{
+    for (uint32_t pc = 0; pc < f->n_code; pc++) {
+        Opcode op = INSTR_OP(f->code[pc]);
+        if ((op == OP_CALL || op == OP_TCALL || op == OP_CLOSURE) &&
+            !cell_func(f->refs[INSTR_C(f->code[pc])]))
+            return false;
+    }
+    return true;
+}
+
+const CallLive *nosi_call_live(Func *f)
+{
+    Liveness l = {0};
+    // Acquire and release: whoever sees it sees what is in it.
+    CallLive *c = __atomic_load_n(&f->live, __ATOMIC_ACQUIRE), *other = NULL;
+    if (c)
+        return c;
+    if (f->n_code > MAX_CODE || f->n_regs > MAX_WORDS * 64 || !is_complete(f) ||
+        !nosi_liveness(f, &l))
+        return NULL;
+    size_t n = (size_t)f->n_code * l.words;
+    c = nosi_alloc(sizeof *c + n * sizeof *c->behind);
+    c->words = l.words;
+    memcpy(c->behind, l.out, n * sizeof *c->behind);
+    for (uint32_t pc = 0; pc < f->n_code; pc++) {
+        int32_t dst = nosi_instr_dst(f->code[pc]);
+        if (dst >= 0)
+            c->behind[(size_t)pc * l.words + (uint32_t)dst / 64] &= ~((uint64_t)1 << (dst % 64));
+    }
+    nosi_liveness_free(&l);
+    if (__atomic_compare_exchange_n(&f->live, &other, c, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return c;
+    nosi_free(c); // another worker was faster
+    return other;
 }

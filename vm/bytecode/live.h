@@ -1,9 +1,10 @@
-/* live.h -- which registers of a bytecode function are live where.
+/* live.h -- which registers of a bytecode function are live where: for the JIT, and for the
+ * collector, to which the others are garbage.
  *
  * Backward data flow over the instructions. An exception goes from any instruction of a protected
  * range to its handler, so what the handler reads is live throughout the range. */
-#ifndef NOSI_JIT_LIVE_H
-#define NOSI_JIT_LIVE_H
+#ifndef NOSI_LIVE_H
+#define NOSI_LIVE_H
 
 #include "vm/bytecode/bytecode.h"
 
@@ -34,5 +35,14 @@ int32_t nosi_instr_dst(Instr i);
 uint32_t nosi_instr_targets(const Func *f, uint32_t pc, uint32_t *to, uint32_t cap);
 /* Ranges of registers it reads: pairs (first, count); at most 4 pairs. */
 uint32_t nosi_instr_uses(const Func *f, Instr i, uint32_t first[4], uint32_t count[4]);
+
+/* What is live in a frame that waits for the result of the call before pc (its result excepted).
+ * Made when it is first asked for, and then kept. NULL: not known, which is so of very large
+ * functions and of those that name others that are still to be compiled. */
+typedef struct CallLive {
+    uint32_t words; // of a set
+    uint64_t behind[];
+} CallLive;
+const CallLive *nosi_call_live(Func *f);
 
 #endif
