@@ -101,10 +101,12 @@ struct Gc {
 enum {
     SPARES = 96,
     SPARE_MIN = 1 << 16,
-    SPARE_MAX = 6 << 20, // of one
-    SPARE_ALL = 1 << 23  // of all together
+    SPARE_MAX = (8 << 20) + 4096, // of one
+    SPARE_ALL = 1 << 24           // of all together
 };
-_Static_assert(YOUNG_MAX / 4 * 5 * sizeof(Value) <= SPARE_MAX, "the largest young blocks are kept");
+_Static_assert(YOUNG_ROOMY * sizeof(Value) <= SPARE_MAX, "the largest young blocks are kept");
+_Static_assert(OLD_BLOCK_MAX * sizeof(Value) + sizeof(OldBlock) <= SPARE_MAX,
+               "and the usual old ones");
 typedef struct Spare {
     void *p;
     size_t bytes;
@@ -413,25 +415,38 @@ NOS_INLINE Value move_cells(Gc *g, Value *cell, int promote)
 {
     Value *to = take(g, 2, promote);
     Value first = value_cons_at(to);
-    for (size_t left = g->run;; left--) {
-        Value tail = cell[1];
-        to[0] = cell[0];
+    Value **scan = promote ? &g->old->scan : &g->young_scan;
+    // The cells from here on lie where the scan goes on next.
+    const Value *unseen = *scan == to ? to : NULL;
+    bool flat = true; // no head is a pointer
+    size_t left = g->run;
+    for (;; left--) {
+        Value head = cell[0], tail = cell[1];
+        to[0] = head;
         to[1] = tail;
+        flat &= !value_is_pointer(head);
         cell[0] = FORWARD_MARK;
         cell[1] = value_cons_at(to);
-        if (!value_is_cons(tail) || left == 0) {
-            g->run = left;
-            return first; // the scan will look at this tail
-        }
+        if (!value_is_cons(tail) || left == 0)
+            break;
         cell = value_cell(tail);
-        if (where(g, (uintptr_t)cell) != promote || cell[0].bits == FORWARD_MARK.bits) {
-            g->run = left;
-            return first;
-        }
+        if (where(g, (uintptr_t)cell) != promote || cell[0].bits == FORWARD_MARK.bits)
+            break;
         Value *next = take(g, 2, promote);
+        if (NOS_UNLIKELY(next != to + 2)) { // another block
+            scan = &g->old->scan;
+            unseen = next;
+            flat = true;
+        }
         to[1] = value_cons_at(next);
         to = next;
     }
+    g->run = left;
+    // A list of numbers need not be looked at a second time; the last tail has to be if it is a
+    // pointer.
+    if (flat && unseen)
+        *scan = value_is_pointer(to[1]) ? to : to + 2;
+    return first;
 }
 
 /* A pointer to p was met. Regions that the heap holds only through others (through a region that
@@ -643,6 +658,15 @@ static bool visit_remembered(Gc *g)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* What the scan will come to soon is mostly in no cache: objects lie in the order in which they
+ * were made, and are copied breadth first. */
+NOS_INLINE void look_ahead(const Value *slot, const Value *end)
+{
+    enum { AHEAD = 16 };
+    if (slot + AHEAD < end && value_is_pointer(slot[AHEAD]))
+        __builtin_prefetch((const void *)(uintptr_t)(slot[AHEAD].bits & ~(uint64_t)TAG_MASK), 1);
+}
+
 /* Scans about `most` words of the new young block. */
 static size_t scan_young(Gc *g, size_t most)
 {
@@ -651,13 +675,18 @@ static size_t scan_young(Gc *g, size_t most)
     for (Value *end; p < (end = NOS_MIN(g->to_top, stop));)
         while (p < end) {
             if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+                look_ahead(p, end);
                 p[0] = evacuate(g, p[0]);
-                p[1] = evacuate(g, p[1]);
+                if (p + 2 == g->to_top || p[1].bits != value_cons_at(p + 2).bits)
+                    p[1] = evacuate(g, p[1]);
                 p += 2;
                 continue;
             }
             Object *o = (Object *)p;
-            OBJ_EACH_SLOT(o, o->header, slot, *slot = evacuate(g, *slot));
+            OBJ_EACH_SLOT(o, o->header, slot, {
+                look_ahead(slot, end);
+                *slot = evacuate(g, *slot);
+            });
             p += obj_words(o) + 1;
         }
     g->young_scan = p;
@@ -670,6 +699,7 @@ static size_t scan_block(Gc *g, OldBlock *b, size_t most)
     for (Value *end; p < (end = NOS_MIN(b->top, stop));)
         while (p < end) {
             if ((p->bits & TAG_MASK) != TAG_SPECIAL) {
+                look_ahead(p, end);
                 update_old(g, &p[0]);
                 // The tail usually is the next cell of a spine copied in one run. (Behind the last
                 // cell of a full block may lie from-space.)
@@ -679,7 +709,10 @@ static size_t scan_block(Gc *g, OldBlock *b, size_t most)
                 continue;
             }
             Object *o = (Object *)p;
-            OBJ_EACH_SLOT(o, o->header, slot, update_old(g, slot));
+            OBJ_EACH_SLOT(o, o->header, slot, {
+                look_ahead(slot, end);
+                update_old(g, slot);
+            });
             p += obj_words(o) + 1;
         }
     b->scan = p;
@@ -854,7 +887,11 @@ static size_t next_target(const Gc *g, size_t used, size_t need)
 {
     const Heap *h = g->h;
     size_t t = h->young_target;
-    if (used + need > t / 2)
+    // Once it is large, it has four times what survives: with twice as much a word is copied for
+    // each one that is allocated.
+    if (t >= YOUNG_BUSY && used + need > t / 4)
+        t = NOS_MAX(t, NOS_MIN(round_up_pow2((used + need) * 4), (size_t)YOUNG_ROOMY));
+    else if (used + need > t / 2)
         t = NOS_MAX(t, NOS_MIN(round_up_pow2((used + need) * 2), (size_t)YOUNG_MAX));
     else if (used < t / 8)
         t /= 2;

@@ -39,6 +39,7 @@ enum {
     YOUNG_BUSY =
         1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
     YOUNG_MAX = 1 << 19,     // how far it grows because much survives (4 MiB)
+    YOUNG_ROOMY = 1 << 20,   // how far so that it has four times what survives (8 MiB)
     YOUNG_SHARE = 8,         // it has at least this part of the old one, up to YOUNG_MAX
     EARLY_MIN = 1 << 12,     // so many words that survived twice say whether survivors live long
     EARLY_ROUNDS = 3,        // for so many collections that is believed; then it is seen again
