@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 
+from reader import Reader
 from server import Server
 
 EXAMPLE = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "proxy.nos"
@@ -17,29 +18,11 @@ go_on, gone, gone_half, half_begun = (threading.Event() for _ in range(4))
 connections, requests = [0], []
 
 
-class Lines:
+class Lines(Reader):
     """A socket read by lines and by counts."""
 
-    def __init__(self, s):
-        self.s, self.rest = s, b""
-
-    def more(self):
-        piece = self.s.recv(65536)
-        if not piece:
-            raise EOFError
-        self.rest += piece
-
     def line(self):
-        while b"\n" not in self.rest:
-            self.more()
-        text, self.rest = self.rest.split(b"\n", 1)
-        return text.rstrip(b"\r").decode()
-
-    def count(self, n):
-        while len(self.rest) < n:
-            self.more()
-        data, self.rest = self.rest[:n], self.rest[n:]
-        return data
+        return self.until(b"\n").rstrip(b"\r").decode()
 
     def head(self):
         first, fields = self.line(), {}

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 
+from reader import Reader
 from server import Server
 
 PROGRAM = """
@@ -92,33 +93,13 @@ def equal(got, want):
     assert got == want, f"got {str(got)[:300]}, expected {str(want)[:300]}"
 
 
-class Client:
+class Client(Reader):
     def __init__(self, port, context=None):
-        self.s = socket.create_connection(("127.0.0.1", port), 60)
-        if context:
-            self.s = context.wrap_socket(self.s, server_hostname="localhost")
-        self.rest = b""
+        s = socket.create_connection(("127.0.0.1", port), 60)
+        super().__init__(context.wrap_socket(s, server_hostname="localhost") if context else s)
 
     def send(self, data):
         self.s.sendall(data if isinstance(data, bytes) else data.encode())
-
-    def more(self):
-        piece = self.s.recv(65536)
-        if not piece:
-            raise EOFError
-        self.rest += piece
-
-    def until(self, mark):
-        while mark not in self.rest:
-            self.more()
-        text, self.rest = self.rest.split(mark, 1)
-        return text
-
-    def count(self, n):
-        while len(self.rest) < n:
-            self.more()
-        data, self.rest = self.rest[:n], self.rest[n:]
-        return data
 
     def head(self):
         lines = self.until(b"\r\n\r\n").decode().split("\r\n")
