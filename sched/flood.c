@@ -37,7 +37,8 @@ typedef struct Lane {
 /* What the receiver has taken out of a lane. */
 typedef struct Pending {
     Block *first, *last; // owned
-    uint32_t at;         // the next item of the first one
+    uint64_t stamp;      // of the next item
+    uint32_t at;         // the next item of the first block
 } Pending;
 
 struct Flood {
@@ -51,6 +52,7 @@ struct Flood {
     _Atomic(uint32_t) refs;
     /* receiver only */
     _Alignas(64) Pending *pending; // of each lane; behind the lanes
+    uint64_t held;                 // a bit for each lane whose pending one has something
     uint64_t until;                // the last pull took everything that was sent before
     uint32_t calm;
     Lane lane[];
@@ -157,12 +159,7 @@ uint32_t nosi_flood_push(Flood *f, uint64_t from, Fragment *fragment, Value root
 
 bool nosi_flood_has_new(const Flood *f)
 {
-    if (atomic_load_explicit(&f->filled, memory_order_seq_cst) != 0)
-        return true;
-    for (uint32_t i = 0; i < f->n_lanes; i++)
-        if (f->pending[i].first)
-            return true;
-    return false;
+    return f->held != 0 || atomic_load_explicit(&f->filled, memory_order_seq_cst) != 0;
 }
 
 void nosi_flood_waits(Flood *f)
@@ -170,13 +167,16 @@ void nosi_flood_waits(Flood *f)
     atomic_store_explicit(&f->waits, true, memory_order_seq_cst);
 }
 
-static void append_pending(Pending *p, Block *first, Block *last)
+static void append_pending(Flood *f, uint32_t i, Block *first, Block *last)
 {
+    Pending *p = &f->pending[i];
     if (p->first)
         p->last->next = first;
     else {
         p->first = first;
         p->at = 0;
+        p->stamp = first->at[0].stamp;
+        f->held |= UINT64_C(1) << i;
     }
     p->last = last;
 }
@@ -195,18 +195,33 @@ static uint32_t take_lane(Flood *f, uint32_t i)
         copy->next = NULL;
         copy->n = n;
         b->n = 0;
-        append_pending(&f->pending[i], copy, copy);
+        append_pending(f, i, copy, copy);
     } else {
-        append_pending(&f->pending[i], b, l->last);
+        append_pending(f, i, b, l->last);
         l->first = l->last = NULL;
     }
     atomic_store_explicit(&l->n, 0, memory_order_relaxed);
     return n;
 }
 
-static uint64_t next_stamp(const Pending *p)
+/* The lane that has the oldest message, if there is one. *stamp: of that message; *others: the
+ * oldest of those in other lanes; UINT64_MAX when there is none. */
+static uint32_t oldest_lane(const Flood *f, uint64_t *stamp, uint64_t *others)
 {
-    return p->first ? p->first->at[p->at].stamp : UINT64_MAX;
+    uint32_t oldest = 0;
+    *stamp = *others = UINT64_MAX;
+    for (uint64_t lanes = f->held; lanes; lanes &= lanes - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(lanes);
+        uint64_t t = f->pending[i].stamp;
+        if (t < *stamp) {
+            *others = *stamp;
+            *stamp = t;
+            oldest = i;
+        } else if (t < *others) {
+            *others = t;
+        }
+    }
+    return oldest;
 }
 
 /* A lane that is not looked at, because its bit was not set, has nothing that was sent before
@@ -224,9 +239,8 @@ uint32_t nosi_flood_pull(Flood *f, bool *over)
         n += take_lane(f, i);
         spin_unlock(&f->lane[i].lock);
     }
-    uint64_t oldest = UINT64_MAX;
-    for (uint32_t i = 0; i < f->n_lanes; i++)
-        oldest = NOS_MIN(oldest, next_stamp(&f->pending[i]));
+    uint64_t oldest, others;
+    oldest_lane(f, &oldest, &others);
     if (oldest > f->until && oldest != UINT64_MAX) // by a clock that is ahead of ours
         f->until = oldest;
     f->calm = n < CALM_BATCH ? f->calm + 1 : 0;
@@ -234,8 +248,10 @@ uint32_t nosi_flood_pull(Flood *f, bool *over)
     return n;
 }
 
-static void give_next(Pending *p, Mailbox *mb)
+/* Gives the next message of lane i, which has one. */
+static void give_next(Flood *f, uint32_t i, Mailbox *mb)
 {
+    Pending *p = &f->pending[i];
     Block *b = p->first;
     Item *x = &b->at[p->at++];
     nosi_mailbox_append(mb, x->fragment, x->root);
@@ -243,33 +259,27 @@ static void give_next(Pending *p, Mailbox *mb)
         p->first = b->next;
         p->at = 0;
         nosi_free(b);
+        if (!p->first) {
+            f->held &= ~(UINT64_C(1) << i);
+            return;
+        }
     }
+    p->stamp = p->first->at[p->at].stamp;
 }
 
 /* Gives up to `limit` messages in the order in which they were sent. */
 static uint32_t give(Flood *f, Mailbox *mb, uint32_t limit)
 {
     uint32_t n = 0;
-    while (n < limit) {
-        Pending *oldest = NULL;
-        uint64_t stamp = UINT64_MAX,
-                 others = UINT64_MAX; // of the oldest one, and of those in other lanes
-        for (uint32_t i = 0; i < f->n_lanes; i++) {
-            uint64_t t = next_stamp(&f->pending[i]);
-            if (t < stamp) {
-                others = stamp;
-                stamp = t;
-                oldest = &f->pending[i];
-            } else if (t < others) {
-                others = t;
-            }
-        }
-        if (!oldest || stamp > f->until)
-            return n;
-        do {
-            give_next(oldest, mb);
-            stamp = next_stamp(oldest);
-        } while (++n < limit && oldest->first && stamp <= others && stamp <= f->until);
+    while (n < limit && f->held) {
+        uint64_t stamp, others;
+        uint32_t i = oldest_lane(f, &stamp, &others);
+        if (stamp > f->until)
+            break;
+        others = NOS_MIN(others, f->until);
+        do
+            give_next(f, i, mb);
+        while (++n < limit && f->held >> i & 1 && f->pending[i].stamp <= others);
     }
     return n;
 }
