@@ -15,7 +15,12 @@
 #define OUTSIDE         (((uint64_t)1 << 60) - 1) // the serial of nosi_mvar_store
 
 enum {
-    SPINS = 40, // looks at a held lock before its process waits: its owner needs a few instructions
+    // At a held lock a process looks so often before it waits: its owner needs a few instructions.
+    // Between two looks it pauses for what several increments take: asked at once, the lock would
+    // go
+    // from core to core with each of them.
+    LOOKS = 16,
+    PAUSES = 16,
     PATIENCE = 3, // vain wake-ups until a waiter is given the lock
 };
 
@@ -248,8 +253,9 @@ static bool spin_for(Proc *p, Mvar *m)
 {
     if (p->sched->seeded || atomic_load_explicit(&p->sched->n_workers, memory_order_relaxed) == 1)
         return false;
-    for (int i = 0; i < SPINS; i++) {
-        spin_pause();
+    for (int i = 0; i < LOOKS; i++) {
+        for (int k = 0; k < PAUSES; k++)
+            spin_pause();
         uint64_t w = atomic_load_explicit(&m->word, memory_order_relaxed);
         if (w & MVAR_WAITED)
             break; // others wait already: it takes longer
