@@ -24,6 +24,7 @@
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
 #include "vm/util/count.h"
+#include "vm/util/huge.h"
 #include "vm/util/vec.h"
 
 typedef struct Range {
@@ -140,31 +141,29 @@ static bool find_spare(size_t bytes, size_t most, Spare *out)
     return true;
 }
 
-/* is_old: for the old generation of a heap in which the caches find little. */
-static void *fresh_space(size_t bytes, bool is_old)
+/* A block that has room for a huge page asks for them (vm/util/huge.h): most of what a growing heap
+ * costs is the first touch of its pages. And where a way through the heap is a chain of cache
+ * misses, each of them costs a quarter more with small ones. */
+static void *fresh_space(size_t bytes)
 {
-    // Not for less: a huge page that comes late (vm/util/huge.h) is a step of a collection that
-    // takes several milliseconds. Where a way through the heap is a chain of cache misses, each of
-    // them costs a quarter more without: a map of 1,000,000 entries is a tenth faster.
-    size_t least = is_old ? (size_t)1 << 22 : (size_t)1 << 25;
-    return bytes >= least ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
+    return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
 }
 
 void *nosi_gc_alloc_space(size_t bytes)
 {
     Spare x;
-    return find_spare(bytes, bytes, &x) ? x.p : fresh_space(bytes, false);
+    return find_spare(bytes, bytes, &x) ? x.p : fresh_space(bytes);
 }
 
 /* The same, or up to half as much again: *bytes is what it is. */
-static void *alloc_space_of_about(const Heap *h, size_t *bytes)
+static void *alloc_space_of_about(size_t *bytes)
 {
     Spare x;
     if (find_spare(*bytes, *bytes + *bytes / 2, &x)) {
         *bytes = x.bytes;
         return x.p;
     }
-    return fresh_space(*bytes, h->old_words >= OLD_BLOCK_MAX);
+    return fresh_space(*bytes);
 }
 
 size_t nosi_gc_spare_bytes(void)
@@ -333,7 +332,7 @@ static void collect_ranges(Gc *g)
 static bool add_spare(Gc *g, size_t words)
 {
     size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
-    OldBlock *b = alloc_space_of_about(g->h, &bytes);
+    OldBlock *b = alloc_space_of_about(&bytes);
     if (!b)
         return false;
     b->top = b->scan = b->data;
