@@ -217,6 +217,88 @@ TEST(old_objects_remember_what_is_in_full_blocks)
     nosi_heap_free(&h);
 }
 
+/* Random objects in a block that was made for them: they point to what is young, and are pointed to
+ * by what is old. Gives one of them. */
+static Value build_big(Heap *h, Regs *g, uint64_t *seed)
+{
+    CHECK(nosi_heap_reserve(h, TENURED_MIN + rnd(seed) % 1000));
+    CHECK(h->offheap->due && h->offheap->due->tenured);
+    for (int i = 0; i < 3000; i++)
+        random_step(h, g, seed);
+    list_of(h, &g->r[20], 1000);
+    CHECK(h->offheap->due->tenured);
+    return g->r[20];
+}
+
+TEST(a_big_result_becomes_old_where_it_is)
+{
+    for (uint64_t seed = 1; seed <= (SLOW_BUILD ? 1 : 4); seed++) {
+        Heap h;
+        Regs g;
+        uint64_t s = seed;
+        regs_init(&g);
+        nosi_heap_init(&h, walk_regs, &g);
+        nosi_heap_set_stepwise(&h);
+        g.r[20] = VALUE_NIL;
+        list_of(&h, &g.r[20], 5000);
+        for (int round = 0; round < 6; round++) {
+            g.r[20] = VALUE_NIL;
+            Value list = build_big(&h, &g, &s);
+            bool major = rnd(&s) % 2, more = rnd(&s) % 2, whole = rnd(&s) % 4 == 0;
+            if (more) { // the block is not the last one any more
+                CHECK(nosi_heap_reserve(&h, (size_t)(h.young_end - h.top) + 1));
+                for (int i = 0; i < 3000; i++)
+                    random_step(&h, &g, &s);
+            }
+            nosi_heap_verify(&h);
+            g.r[20] = list;
+            uint64_t print = regs_fingerprint(&g), allocated = nosi_heap_allocated_words(&h);
+            size_t bytes = h.offheap->bytes;
+            if (whole)
+                nosi_heap_collect(&h, major);
+            else if (major) // there is too little in it: at once
+                nosi_heap_collect_soon(&h, true);
+            run_due(&h, 1 + rnd(&s) % 5000);
+            nosi_heap_verify(&h);
+            CHECK(regs_fingerprint(&g) == print);
+            CHECK_EQ(g.r[20].bits, list.bits);
+            CHECK_EQ(nosi_heap_allocated_words(&h), allocated);
+            CHECK(h.offheap->bytes <= bytes);
+            CHECK(!h.offheap->due);
+            CHECK(h.old_words > 2000);
+        }
+        // What is not needed goes with the next major collection, from there too.
+        for (int j = 0; j < N_REGS; j++)
+            g.r[j] = VALUE_UNIT;
+        nosi_heap_collect(&h, true);
+        CHECK_EQ(nosi_heap_live_words(&h), 0);
+        CHECK_EQ(h.offheap->bytes, 0);
+        nosi_heap_free(&h);
+    }
+}
+
+TEST(a_big_result_is_given_up)
+{
+    uint64_t regions = nosi_region_stats().regions, seed = 5;
+    for (size_t steps = 0; steps < 40; steps++) {
+        Heap h;
+        Regs g;
+        regs_init(&g);
+        nosi_heap_init(&h, walk_regs, &g);
+        nosi_heap_set_stepwise(&h);
+        fill(&h, &g, &seed);
+        for (int j = 8; j < 15; j++) // regions, which random steps would write to
+            g.r[j] = VALUE_UNIT;
+        g.r[20] = VALUE_NIL;
+        build_big(&h, &g, &seed);
+        size_t done = 0;
+        for (size_t i = 0; i < steps && nosi_heap_is_due(&h); i++)
+            nosi_heap_collect_step(&h, 2000, &done);
+        nosi_heap_free(&h); // the address sanitizer looks for the memory
+        CHECK_EQ(nosi_region_stats().regions, regions);
+    }
+}
+
 TEST(the_limit_holds)
 {
     enum { LIMIT = 1 << 20 };

@@ -7,6 +7,9 @@
  *   minor   the young block (below `mark`: promoted, above: copied to the new young block) and the
  * adopted fragments major   also every old block (promoted again, which compacts them)
  *
+ * A young block that was made for one big result is no from-space: it becomes old as it is, and is
+ * scanned like blocks promoted into.
+ *
  * Copying is Cheney's: to-space is its own work queue, nothing recurses. To-space mixes objects
  * with headers and cells without; a word that ends in 111 is a header, anything else starts a cell.
  * The spine of a list is copied in one run, so that its cells end up side by side.
@@ -70,6 +73,8 @@ struct Gc {
     OldBlock *old;               // current block for promotion = the last of `filled`
     VEC(OldBlock *) filled; // blocks promoted into; minor: the first one is h->old if that had room
     uint32_t scanned;       // filled[0 .. scanned) are done
+    uint32_t n_tenured;     // the first of `filled`: young blocks that become old as they are
+    size_t tenured;         // words in them
     OldBlock *spare;        // allocated beforehand, so that nothing can fail half-way
     OldBlock *kept;         // minor: the old blocks as they were
     Range *old_ranges;      // minor: the old blocks, ascending; built at first need
@@ -310,6 +315,8 @@ static void collect_ranges(Gc *g)
         return;
     g->ranges = nosi_alloc(n * sizeof *g->ranges);
     for (const YoungBlock *y = full; y; y = y->next) {
+        if (y->tenured)
+            continue;
         add_range(g, y->base, y->mark, true);
         add_range(g, y->mark, y->top, false);
     }
@@ -566,15 +573,22 @@ static bool visit_root_ranges(Gc *g)
 /* ---- remembering
  * --------------------------------------------------------------------------------------------- */
 
+static Range old_range(const OldBlock *b)
+{
+    return (Range){(uintptr_t)b->data, (uintptr_t)b->limit - (uintptr_t)b->data, true};
+}
+
 static NOS_NOINLINE bool find_kept_old(Gc *g, uintptr_t p)
 {
     if (!g->old_ranges) {
-        uint32_t n = 1;
+        uint32_t n = 1 + g->n_tenured;
         for (OldBlock *b = g->kept; b; b = b->next)
             n++;
         Range *r = g->old_ranges = nosi_alloc(n * sizeof *r);
         for (OldBlock *b = g->kept; b; b = b->next)
-            *r++ = (Range){(uintptr_t)b->data, (uintptr_t)b->limit - (uintptr_t)b->data, true};
+            *r++ = old_range(b);
+        for (uint32_t i = 0; i < g->n_tenured; i++)
+            *r++ = old_range(g->filled.at[i]);
         g->n_old_ranges = (uint32_t)(r - g->old_ranges);
         sort_ranges(g->old_ranges, g->n_old_ranges);
     }
@@ -602,7 +616,7 @@ NOS_INLINE bool is_interesting(Gc *g, Value was, Value now)
     if (was.bits != now.bits)
         return false; // promoted
     // Old already, or shared, or foreign.
-    return !nosi_is_shared_address(p) && (g->major || !is_kept_old(g, p));
+    return !nosi_is_shared_address(p) && ((g->major && !g->n_tenured) || !is_kept_old(g, p));
 }
 
 /* A promoted slot can also hold the new address of something already: a spine copied in one run.
@@ -764,16 +778,27 @@ static void sweep_begin(Gc *g)
     }
 }
 
+static bool is_tenured(const Gc *g, const Object *o)
+{
+    for (uint32_t i = 0; i < g->n_tenured; i++) {
+        const OldBlock *b = g->filled.at[i];
+        if ((uintptr_t)o - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+            return true;
+    }
+    return false;
+}
+
 static bool sweep_chain(Gc *g, Object **chain)
 {
     OffHeap *x = g->h->offheap;
     while (*chain) {
         Object *dead = *chain;
         *chain = (Object *)(uintptr_t)dead->word[0];
-        if ((dead->header & TAG_MASK) == TAG_SPECIAL) {
+        bool moved = (dead->header & TAG_MASK) != TAG_SPECIAL;
+        if (!moved && !is_tenured(g, dead)) {
             nosi_offheap_release(dead);
         } else {
-            Object *o = value_obj((Value){dead->header});
+            Object *o = moved ? value_obj((Value){dead->header}) : dead;
             size_t bytes = nosi_offheap_bytes(o);
             bool young = (uintptr_t)o - (uintptr_t)g->to < (uintptr_t)g->to_end - (uintptr_t)g->to;
             Object **head = young ? &x->young : &x->old;
@@ -907,6 +932,15 @@ static void free_block(OldBlock *b)
     nosi_gc_free_space(b, (size_t)((char *)b->limit - (char *)b));
 }
 
+void nosi_gc_free_young(YoungBlock *y)
+{
+    if (y->tenured)
+        free_block(y->tenured);
+    else
+        nosi_gc_free_space(y->base, (size_t)((char *)y->end - (char *)y->base));
+    nosi_free(y);
+}
+
 static void free_blocks(OldBlock *b)
 {
     for (OldBlock *next; b; b = next) {
@@ -922,8 +956,8 @@ static bool prepare(Gc *g, size_t need, size_t largest)
     size_t promotable = (size_t)(h->mark - h->base) + (g->major ? h->old_words : 0);
     size_t bound = (size_t)(h->top - h->mark) + h->frag_words + need;
     for (const YoungBlock *y = full; y; y = y->next) {
-        promotable += (size_t)(y->mark - y->base);
-        bound += (size_t)(y->top - y->mark);
+        promotable += y->tenured ? 0 : (size_t)(y->mark - y->base);
+        bound += y->tenured ? 0 : (size_t)(y->top - y->mark);
     }
     size_t cap = nosi_gc_stress ? bound
                                 : NOS_MAX((size_t)h->young_target,
@@ -949,7 +983,7 @@ static void detach_from_space(Gc *g)
     if (d) {
         g->dead_young = d->full;
         d->full = NULL;
-        d->full_words = 0;
+        d->full_words = d->tenured_words = 0;
     }
     g->dead_frags = h->frags;
     h->frags = NULL;
@@ -964,7 +998,8 @@ static bool free_from_space(Gc *g)
     for (YoungBlock *y; (y = g->dead_young);) {
         g->dead_young = y->next;
         size_t bytes = (size_t)((char *)y->end - (char *)y->base);
-        nosi_gc_free_space(y->base, bytes);
+        if (!y->tenured) // else the heap has it
+            nosi_gc_free_space(y->base, bytes);
         nosi_free(y);
         if (!spend(g, PER_HANDLE + bytes / 128))
             return false;
@@ -996,15 +1031,21 @@ static void install(Gc *g)
     nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
     h->words_allocated += g->allocated;
     OldBlock *old = g->major ? NULL : g->kept;
-    for (uint32_t i = 0; i < g->filled.n; i++) {
+    for (uint32_t i = g->n_tenured; i < g->filled.n; i++) {
         OldBlock *b = g->filled.at[i];
         if (b == g->kept)
             continue;
         b->next = old;
         old = b;
     }
+    // Behind the first one, which may have room.
+    for (uint32_t i = 0; i < g->n_tenured; i++) {
+        OldBlock *b = g->filled.at[i], **link = old ? &old->next : &old;
+        b->next = *link;
+        *link = b;
+    }
     h->old = old;
-    h->old_words = (g->major ? 0 : h->old_words) + g->promoted;
+    h->old_words = (g->major ? 0 : h->old_words) + g->promoted + g->tenured;
     h->largest = (uint32_t)NOS_MAX((size_t)h->largest, g->largest) &
                  ((1u << 28) - 1); // object sizes have 24 bits
 
@@ -1045,6 +1086,8 @@ static size_t promote_early(Gc *g)
     YoungBlock *full = h->offheap->due ? h->offheap->due->full : NULL;
     size_t survivors = (size_t)(h->mark - h->base), all = (size_t)(h->top - h->base);
     for (const YoungBlock *y = full; y; y = y->next) {
+        if (y->tenured)
+            continue;
         survivors += (size_t)(y->mark - y->base);
         all += (size_t)(y->top - y->base);
     }
@@ -1073,10 +1116,19 @@ static void free_tables(Gc *g)
 static bool begin(Gc *g)
 {
     Heap *h = g->h;
+    const HeapDue *d = h->offheap->due;
+    if (d && d->tenured)
+        nosi_heap_set_aside(h);
     g->marks_regions = g->major && h->offheap->shared != &nosi_no_shared;
     g->run = g->whole ? SIZE_MAX : RUN;
     g->before = nosi_heap_live_words(h);
     g->allocated = (size_t)(h->top - h->mark);
+    for (const YoungBlock *y = d ? d->full : NULL; y; y = y->next)
+        if (y->tenured) {
+            vec_push(&g->filled, y->tenured);
+            g->n_tenured++;
+            g->tenured += (size_t)(y->top - y->base);
+        }
     if (!prepare(g, g->need, promote_early(g))) {
         free_tables(g);
         return false;
@@ -1210,7 +1262,7 @@ void nosi_gc_abandon(Gc *g)
     nosi_region_set_free(&g->held);
     if (g->phase < FREE) { // otherwise it is the heap's
         nosi_gc_free_space(g->to, (size_t)((char *)g->to_end - (char *)g->to));
-        for (uint32_t i = 0; i < g->filled.n; i++)
+        for (uint32_t i = g->n_tenured; i < g->filled.n; i++)
             if (g->filled.at[i] != g->kept)
                 free_block(g->filled.at[i]);
     }

@@ -15,10 +15,13 @@ Gc *nosi_gc_begin(Heap *h, bool major);
 bool nosi_gc_step(Gc *g, size_t work, size_t *done);
 /* Takes. For nosi_heap_free, after it has released the heap's handles. */
 void nosi_gc_abandon(Gc *g);
+/* The current young block joins the full ones; a collection is due. There is none then. */
+void nosi_heap_set_aside(Heap *h);
 /* Returns from-space memory; in debug builds under stress it is poisoned and kept from being reused
  * for a while. */
 void nosi_gc_free_space(void *p, size_t bytes);
 void *nosi_gc_alloc_space(size_t bytes); // gives memory or NULL
+void nosi_gc_free_young(YoungBlock *y);  // takes it, and its memory
 OffHeap *nosi_heap_offheap(Heap *h);     // borrows; for writing: makes it when there is none
 extern OffHeap nosi_no_offheap;          // what heaps without handles share; never written
 
@@ -45,6 +48,8 @@ enum {
     EARLY_ROUNDS = 3,        // for so many collections that is believed; then it is seen again
     OLD_BLOCK_MAX = 1 << 20, // words of the largest old block
     OFFHEAP_MIN = 1 << 20,   // bytes
+    TENURED_MIN =
+        YOUNG_MAX, // a result of so many words is built in a block of its own that becomes old
 };
 
 #endif

@@ -44,8 +44,7 @@ static void free_full(HeapDue *d)
 {
     for (YoungBlock *y; (y = d->full);) {
         d->full = y->next;
-        nosi_gc_free_space(y->base, (size_t)((char *)y->end - (char *)y->base));
-        nosi_free(y);
+        nosi_gc_free_young(y);
     }
 }
 
@@ -59,6 +58,8 @@ void nosi_heap_free(Heap *h)
         nosi_heap_release_chain(h->offheap->old);
         if (d && d->running)
             nosi_gc_abandon(d->running);
+        if (d && d->tenured)
+            nosi_heap_set_aside(h);
         if (d)
             free_full(d);
         nosi_free(d);
@@ -152,9 +153,39 @@ static void forget_due(Heap *h)
     HeapDue *d = h->offheap->due;
     if (!d)
         return;
-    NOS_CHECK(!d->running && !d->full);
+    NOS_CHECK(!d->running && !d->full && !d->tenured);
     nosi_free(d);
     h->offheap->due = NULL;
+}
+
+void nosi_heap_set_aside(Heap *h)
+{
+    HeapDue *d = h->offheap->due;
+    YoungBlock *y = nosi_alloc(sizeof *y);
+    *y = (YoungBlock){d->full, h->base, h->mark, h->top, h->young_end, d->tenured};
+    d->full = y;
+    d->full_words += (size_t)(h->top - h->base);
+    if (d->tenured) {
+        d->tenured->top = h->top;
+        d->tenured_words += (size_t)(h->top - h->base);
+        d->tenured = NULL;
+    }
+    h->words_allocated += (uint64_t)(h->top - h->mark);
+    h->base = h->mark = h->top = h->limit = h->young_end = NULL;
+}
+
+/* A young block for one big result. It would be copied twice until it is old, by collections that
+ * come right after it was built. */
+static OldBlock *new_tenured(size_t words)
+{
+    size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
+    OldBlock *b = nosi_gc_alloc_space(bytes);
+    if (b) {
+        b->next = NULL;
+        b->scan = b->top = b->data;
+        b->limit = b->data + words;
+    }
+    return b;
 }
 
 /* Room for `words` without a collection, which is due. The limit may be exceeded by a sixteenth
@@ -162,7 +193,8 @@ static void forget_due(Heap *h)
 static bool extend(Heap *h, size_t words, size_t bytes, bool major)
 {
     HeapDue *d = h->offheap->due;
-    size_t full = d ? d->full_words : 0, room = (size_t)(h->limit - h->top);
+    size_t full = d ? d->full_words - d->tenured_words : 0, room = (size_t)(h->limit - h->top);
+    bool tenured = words >= TENURED_MIN && !nosi_gc_stress;
     bool over = over_limit(h, words, bytes);
     if (over && is_over(h, h->max_words + h->max_words / 16, words, bytes))
         return false;
@@ -176,18 +208,16 @@ static bool extend(Heap *h, size_t words, size_t bytes, bool major)
         make_due(h, major || over);
         return true;
     }
-    if (full + words > NOS_MAX((size_t)EXTENSIONS_MAX, h->old_words / 2))
+    if (!tenured && full + words > NOS_MAX((size_t)EXTENSIONS_MAX, h->old_words / 2))
         return false;
     size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)EXTENSION);
-    Value *p = nosi_gc_alloc_space(n * sizeof *p);
+    OldBlock *b = tenured ? new_tenured(n) : NULL;
+    Value *p = tenured ? (b ? b->data : NULL) : nosi_gc_alloc_space(n * sizeof *p);
     if (!p)
         return false;
     d = make_due(h, major || over);
-    YoungBlock *y = nosi_alloc(sizeof *y);
-    *y = (YoungBlock){d->full, h->base, h->mark, h->top, h->young_end};
-    d->full = y;
-    d->full_words += (size_t)(h->top - h->base);
-    h->words_allocated += (uint64_t)(h->top - h->mark);
+    nosi_heap_set_aside(h);
+    d->tenured = b;
     h->base = h->mark = h->top = p;
     h->limit = h->young_end = p + n;
     return true;
@@ -281,7 +311,8 @@ static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
         h->old_words > h->old_limit_words || h->offheap->shared->words > h->offheap->shared->limit;
     if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
         major |= h->n_collections % NOS_MAX((size_t)8, h->old_words / 64) == 7;
-    if (h->stepwise && h->base && ((d && !nosi_gc_stress) || is_long(h, major)) &&
+    if (h->stepwise && h->base &&
+        ((d && !nosi_gc_stress) || is_long(h, major) || words >= TENURED_MIN) &&
         extend(h, words, bytes, major))
         return true;
     major |= d && d->major;

@@ -66,13 +66,15 @@ typedef struct HeapShared {
 typedef struct YoungBlock {
     struct YoungBlock *next;
     Value *base, *mark, *top, *end;
+    OldBlock *tenured; // owned: the memory is this one's, which the collection makes old as it is
 } YoungBlock;
 
 /* A collection that is due or under way. */
 typedef struct HeapDue {
     struct Gc *running; // it has begun: nobody but the collector may use the heap. NULL: not yet
     YoungBlock *full;   // owned
-    size_t full_words;  // in them
+    size_t full_words, tenured_words; // in them; in those of them that become old as they are
+    OldBlock *tenured;                // the current young block is in this one; or NULL
     bool major;
     bool trim;      // the process waits: what survives is promoted by a second one
     bool exhausted; // a major one left more than max_words: nothing more can be had
