@@ -11,6 +11,7 @@
 #include "vm/util/alloc.h"
 #include "vm/util/hashmap.h"
 #include "vm/util/utf8.h"
+#include "vm/util/word.h"
 
 /* ---- looking
  * -------------------------------------------------------------------------------------------------
@@ -249,12 +250,16 @@ static Value long_nogc(Heap *h, StrBlob *b, size_t offset, size_t n, size_t char
 
 Value nosi_string_short_nogc(Heap *h, const char *s, size_t n)
 {
-    Value v;
     NOS_CHECK(n <= STRING_SHORT_MAX);
-    char *p = short_nogc(h, n, nosi_utf8_count(s, n), &v);
-    if (n)
-        memcpy(p, s, n);
-    return v;
+    Object *o = nosi_heap_take_nogc(h, OBJ_STRING, 0, (uint32_t)short_words(n) - 1);
+    size_t chars = n;
+    for (size_t i = 0; i < n; i += 8) { // the zeros behind the last bytes are the padding
+        uint64_t w = nosi_word_of(s + i, n - i);
+        o->word[1 + i / 8] = w;
+        chars -= nosi_utf8_word_inner(w);
+    }
+    o->word[0] = n | (uint64_t)chars << 32;
+    return value_object(o);
 }
 
 Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars)

@@ -84,9 +84,7 @@ size_t nosi_utf8_count(const char *s, size_t n)
     for (; i + 8 <= n; i += 8) {
         uint64_t w;
         memcpy(&w, s + i, 8);
-        // A byte is a continuation byte iff bit 7 is set and bit 6 is clear.
-        uint64_t cont = w >> 7 & ~(w >> 6) & 0x0101010101010101u;
-        count += 8 - (size_t)__builtin_popcountll(cont);
+        count += 8 - nosi_utf8_word_inner(w);
     }
     for (; i < n; i++)
         count += ((unsigned char)s[i] & 0xC0) != 0x80;

@@ -16,6 +16,12 @@ int nosi_utf8_encode(uint32_t c, char buf[4]);
 size_t nosi_utf8_validate(const char *s, size_t n);
 /* Number of scalars in valid text. */
 size_t nosi_utf8_count(const char *s, size_t n);
+/* How many bytes of a word do not begin a scalar. */
+NOS_INLINE size_t nosi_utf8_word_inner(uint64_t w)
+{
+    // A byte is a continuation byte iff bit 7 is set and bit 6 is clear.
+    return (size_t)__builtin_popcountll(w >> 7 & ~(w >> 6) & 0x0101010101010101u);
+}
 /* Byte offset of scalar `index` in valid text; n when index is past the end. */
 size_t nosi_utf8_offset(const char *s, size_t n, size_t index);
 NOS_INLINE bool nosi_is_scalar(uint32_t c)
