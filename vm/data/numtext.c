@@ -116,6 +116,65 @@ bool nosi_parse_float32(const char *s, size_t n, float *out)
     return true;
 }
 
+/* ---- whole numbers to text
+ * ------------------------------------------------------------------------------------------
+ */
+
+static size_t n_digits(uint64_t x)
+{
+    static const uint64_t ten[] = {0,
+                                   10,
+                                   100,
+                                   1000,
+                                   10000,
+                                   100000,
+                                   1000000,
+                                   10000000,
+                                   100000000,
+                                   1000000000,
+                                   10000000000,
+                                   100000000000,
+                                   1000000000000,
+                                   10000000000000,
+                                   100000000000000,
+                                   1000000000000000,
+                                   10000000000000000,
+                                   100000000000000000,
+                                   1000000000000000000,
+                                   10000000000000000000u};
+    // 1233 / 4096 is log10(2) or a little more: right, or one too few.
+    size_t n = (64 - (size_t)__builtin_clzll(x | 1)) * 1233 >> 12;
+    return n + (x >= ten[n]);
+}
+
+/* The n digits of x, two at a time from the last on. */
+static void put_digits(char *to, size_t n, uint64_t x)
+{
+    for (; n >= 2; n -= 2, x /= 100) {
+        unsigned two = (unsigned)(x % 100);
+        to[n - 1] = (char)('0' + two % 10);
+        to[n - 2] = (char)('0' + two / 10);
+    }
+    if (n)
+        to[0] = (char)('0' + x);
+}
+
+static void uint_text(StrBuf *out, uint64_t x)
+{
+    size_t n = n_digits(x);
+    nosi_strbuf_reserve(out, n);
+    put_digits(out->s + out->n, n, x);
+    out->n += n;
+    out->s[out->n] = 0;
+}
+
+void nosi_int_text(StrBuf *out, int64_t x)
+{
+    if (x < 0)
+        nosi_strbuf_putc(out, '-');
+    uint_text(out, x < 0 ? 0 - (uint64_t)x : (uint64_t)x);
+}
+
 /* ---- floats to text
  * ------------------------------------------------------------------------------------------ */
 
@@ -204,19 +263,20 @@ static bool few_places(StrBuf *out, double d)
 {
     double x = fabs(d), power = 10;
     for (int k = 1; k <= 9 && x * power < 1e15; k++, power *= 10) {
-        double m = nearbyint(x * power);
-        if (m / power != x)
+        // Rounds: where there is such an m, x * power is off by less than a quarter.
+        uint64_t m = (uint64_t)(x * power + 0.5);
+        if ((double)m / power != x)
             continue;
-        char digits[24];
-        int n = 0;
-        for (uint64_t rest = (uint64_t)m; rest || n <= k; rest /= 10) {
-            if (n == k)
-                digits[sizeof digits - 1 - (size_t)n++] = '.';
-            digits[sizeof digits - 1 - (size_t)n++] = (char)('0' + rest % 10);
-        }
         if (d < 0)
             nosi_strbuf_putc(out, '-');
-        nosi_strbuf_add(out, digits + sizeof digits - n, (size_t)n);
+        uint64_t whole = m / (uint64_t)power;
+        uint_text(out, whole);
+        nosi_strbuf_reserve(out, (size_t)k + 1);
+        char *to = out->s + out->n;
+        to[0] = '.';
+        put_digits(to + 1, (size_t)k, m - whole * (uint64_t)power);
+        to[k + 1] = 0;
+        out->n += (size_t)k + 1;
         return true;
     }
     return false;
@@ -226,8 +286,8 @@ void nosi_float_text(StrBuf *out, double d)
 {
     if (special(out, d))
         return;
-    if (d == floor(d) &&
-        fabs(d) < 9007199254740992.0) { // 2^53: the usual case, and all digits count
+    if (fabs(d) < 9007199254740992.0 && // 2^53: the usual case, and all digits count
+        d == (double)(int64_t)d) {
         if (signbit(d) && d == 0)
             nosi_strbuf_putc(out, '-');
         nosi_int_text(out, (int64_t)d);
@@ -248,23 +308,6 @@ void nosi_float32_text(StrBuf *out, float f)
 
 /* ---- other numbers to text
  * ----------------------------------------------------------------------------------- */
-
-static void uint_text(StrBuf *out, uint64_t x)
-{
-    char buf[24];
-    size_t n = sizeof buf;
-    do
-        buf[--n] = (char)('0' + (int)(x % 10));
-    while (x /= 10);
-    nosi_strbuf_add(out, buf + n, sizeof buf - n);
-}
-
-void nosi_int_text(StrBuf *out, int64_t x)
-{
-    if (x < 0)
-        nosi_strbuf_putc(out, '-');
-    uint_text(out, x < 0 ? 0 - (uint64_t)x : (uint64_t)x);
-}
 
 static void mpz_text(StrBuf *out, const mpz_t x)
 {

@@ -12,11 +12,9 @@ void nosi_strbuf_free(StrBuf *b)
     *b = (StrBuf){0};
 }
 
-void nosi_strbuf_reserve(StrBuf *b, size_t extra)
+void nosi_strbuf_grow(StrBuf *b, size_t extra)
 {
     size_t need = b->n + extra + 1;
-    if (need <= b->cap)
-        return;
     size_t cap = b->cap ? b->cap * 2 : 64;
     if (cap < need)
         cap = need;
