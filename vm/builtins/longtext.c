@@ -67,6 +67,8 @@ static Value text_step(Proc *p, LongOp *op)
             t->bytes += t->out.n;
             vec_push(&t->full, t->out);
             t->out = (StrBuf){0};
+            if (now == TEXT_MORE) // the next one will be as long: it need not grow and copy itself
+                nosi_strbuf_reserve(&t->out, SEGMENT + SEGMENT / 8);
         }
         if (now == TEXT_DONE && t->finish)
             return t->finish(p, t);

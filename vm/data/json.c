@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vm/data/array.h"
+#include "vm/data/json_word.h"
 #include "vm/data/list.h"
 #include "vm/data/map.h"
 #include "vm/data/num.h"
@@ -38,68 +39,85 @@ typedef JsonWriter Writer;
 
 /* ---- leaves --------------------------------------------------------------------------------- */
 
-#define ONES 0x0101010101010101u
-
-/* Is one of the 8 bytes special? (Only a "yes" may be wrong.) */
-static bool has_special(uint64_t w)
-{
-    uint64_t quote = w ^ ONES * '"', slash = w ^ ONES * '\\';
-    uint64_t hit = ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash) | ((w - ONES * 0x20) & ~w);
-    return hit & ONES * 0x80;
-}
-
-size_t nosi_json_plain(const char *s, size_t i, size_t end)
-{
-    uint64_t w;
-    for (; i + 8 <= end; i += 8) {
-        memcpy(&w, s + i, 8);
-        if (has_special(w))
-            break;
-    }
-    while (i < end && (unsigned char)s[i] >= ' ' && s[i] != '"' && s[i] != '\\')
-        i++;
-    return i;
-}
-
-static void put(StrBuf *out, const char *s, size_t n)
-{
-    nosi_strbuf_reserve(out, n);
-    memcpy(out->s + out->n, s, n);
-    out->n += n;
-    out->s[out->n] = 0;
-}
-
 NOS_INLINE void put_byte(StrBuf *out, char c)
 {
-    if (out->n + 2 > out->cap)
-        nosi_strbuf_reserve(out, 64);
+    nosi_strbuf_reserve(out, 1);
     out->s[out->n++] = c;
     out->s[out->n] = 0;
 }
 
-void nosi_json_escape(StrBuf *out, const char *s, size_t n)
+/* Where the next `most` bytes go; `wrote` says where they ended. */
+NOS_INLINE char *room(StrBuf *out, size_t most)
+{
+    nosi_strbuf_reserve(out, most);
+    return out->s + out->n;
+}
+
+NOS_INLINE void wrote(StrBuf *out, char *end)
+{
+    *end = 0;
+    out->n = (size_t)(end - out->s);
+}
+
+/* The escape of c; the end of it. */
+static char *escape(char *to, unsigned char c)
 {
     static const char names[32] = {
         ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\b'] = 'b', ['\f'] = 'f'};
-    for (size_t from = 0;;) {
-        size_t i = nosi_json_plain(s, from, n);
-        put(out, s + from, i - from);
-        if (i >= n)
-            return;
-        unsigned char c = (unsigned char)s[i];
-        char name = c < ' ' ? names[c] : (char)c;
-        if (name) {
-            put_byte(out, '\\');
-            put_byte(out, name);
-        } else {
-            nosi_strbuf_printf(out, "\\u%04x", c);
+    static const char hex[] = "0123456789abcdef";
+    char name = c < ' ' ? names[c] : (char)c;
+    *to++ = '\\';
+    if (name) {
+        *to++ = name;
+        return to;
+    }
+    memcpy(to, "u00", 3);
+    to[3] = hex[c >> 4];
+    to[4] = hex[c & 15];
+    return to + 5;
+}
+
+/* Room for n bytes of text: escapes are up to six for one, and words are stored whole. */
+#define ESCAPED_MAX(n) (6 * (n) + 8)
+
+/* s[0..n) with its escapes; the end of it. */
+static char *escaped(char *to, const char *s, size_t n)
+{
+    while (n) {
+        uint64_t w = nosi_word_of(s, n), hit = json_special(w, n);
+        size_t k = hit ? json_special_at(hit) : NOS_MIN(n, (size_t)8);
+        memcpy(to, &w, 8);
+        if (NOS_LIKELY(!hit)) {
+            to += k, s += k, n -= k;
+            continue;
         }
-        from = i + 1;
+        to = escape(to + k, (unsigned char)s[k]);
+        s += k + 1, n -= k + 1;
+    }
+    return to;
+}
+
+/* Bytes that room is made for at once. */
+enum { PIECE = 256 };
+
+void nosi_json_escape(StrBuf *out, const char *s, size_t n)
+{
+    for (size_t i = 0, k; i < n; i += k) {
+        k = NOS_MIN(n - i, (size_t)PIECE);
+        wrote(out, escaped(room(out, ESCAPED_MAX(k)), s + i, k));
     }
 }
 
 static void put_string(StrBuf *out, const char *s, size_t n)
 {
+    if (NOS_LIKELY(n <= PIECE)) {
+        char *to = room(out, ESCAPED_MAX(n) + 2);
+        *to++ = '"';
+        to = escaped(to, s, n);
+        *to++ = '"';
+        wrote(out, to);
+        return;
+    }
     put_byte(out, '"');
     nosi_json_escape(out, s, n);
     put_byte(out, '"');
@@ -183,7 +201,7 @@ static void put_exact(StrBuf *out, Value v, TypeId type)
         nosi_strbuf_free(&back);
     }
     if (fits)
-        put(out, text.s, text.n);
+        nosi_strbuf_add(out, text.s, text.n);
     else
         put_string(out, text.s, text.n);
     nosi_strbuf_free(&text);
@@ -263,10 +281,11 @@ static void put_key(StrBuf *out, Value key)
 
 /* ---- containers ----------------------------------------------------------------------------- */
 
-static void open_frame(Writer *w, Frame f, const char *bracket)
+static Frame *open_frame(Writer *w, FrameType type, Value v, size_t n)
 {
-    put(w->out, bracket, strlen(bracket));
-    vec_push(&w->frames, f);
+    Frame *f = vec_add(&w->frames);
+    *f = (Frame){.type = type, .v = v, .n = n};
+    return f;
 }
 
 /* Texts longer than that are written in pieces. */
@@ -277,36 +296,58 @@ static void put_text(Writer *w, Value v)
     const char *s;
     size_t n;
     nosi_string_view(v, &s, &n);
-    if (n > LONG_TEXT)
-        open_frame(w, (Frame){.type = F_TEXT, .v = v, .n = n}, "\"");
-    else
+    if (n > LONG_TEXT) {
+        put_byte(w->out, '"');
+        open_frame(w, F_TEXT, v, n);
+    } else {
         put_string(w->out, s, n);
+    }
 }
+
+static void open_list(Writer *w, FrameType type, Value v)
+{
+    put_byte(w->out, type == F_PAIRS ? '{' : '[');
+    open_frame(w, type, v, 0);
+}
+
+static void open_map(Writer *w, FrameType type, Value v)
+{
+    put_byte(w->out, type == F_MAP ? '{' : '[');
+    Frame *f = open_frame(w, type, v, nosi_map_size(v));
+    f->walk = nosi_alloc(sizeof *f->walk);
+    nosi_map_walk_begin(f->walk, v);
+}
+
+static void open_record(Writer *w, Value v)
+{
+    const Object *o = value_obj(v);
+    if (obj_has_flag(o, OBJ_MUTABLE)) {
+        if (nosi_hashmap_get(&w->open, o)) { // it contains itself
+            nosi_strbuf_puts(w->out, "null");
+            return;
+        }
+        nosi_hashmap_put(&w->open, o, w);
+    }
+    put_byte(w->out, '{');
+    open_frame(w, F_RECORD, v, obj_words(o));
+}
+
+static void open_variant(Writer *w, Value v)
+{
+    const Object *o = value_obj(v);
+    nosi_strbuf_puts(w->out, "{\"");
+    nosi_strbuf_puts(w->out, nosi_shape(obj_aux(o))->name);
+    nosi_strbuf_puts(w->out, obj_words(o) > 1 ? "\":[" : "\":");
+    open_frame(w, F_VARIANT, v, obj_words(o));
+}
+
+static void put_variant(Writer *w, Value v);
 
 /* Writes v, or opens it: its frame is on top then. */
 static void put_value(Writer *w, Value v)
 {
-    // A constructor of the library's type Json stands for its payload.
-    if (value_is_kind(v, OBJ_VARIANT) &&
-        nosi_shape(obj_aux(value_obj(v)))->type == nosi_shape_json[0]->type) {
-        const Object *json = value_obj(v);
-        const Shape *shape = nosi_shape(obj_aux(json));
-        if (shape->raw_mask & 1) {
-            put_raw(w->out, (FieldRep)shape->field_reps[0], json->word[0]);
-            return;
-        }
-        v = obj_value(json, 0);
-        if (shape == nosi_shape_json[JSON_OBJECT] && value_is_list(v)) {
-            open_frame(w, (Frame){.type = F_PAIRS, .v = v}, "{");
-            return;
-        }
-    }
-    if (value_is_string(v)) {
-        put_text(w, v);
-        return;
-    }
     if (value_is_cons(v)) {
-        open_frame(w, (Frame){.type = F_LIST, .v = v}, "[");
+        open_list(w, F_LIST, v);
         return;
     }
     if (!value_is_object(v)) {
@@ -314,46 +355,60 @@ static void put_value(Writer *w, Value v)
         return;
     }
     const Object *o = value_obj(v);
-    Frame f = {.v = v, .n = obj_words(o)};
     switch (obj_kind(o)) {
+    case OBJ_STRING:
+    case OBJ_LSTRING:
+        put_text(w, v);
+        break;
     case OBJ_ARRAY:
-        f.type = F_ARRAY;
-        f.n = nosi_array_length(v);
-        open_frame(w, f, "[");
+        put_byte(w->out, '[');
+        open_frame(w, F_ARRAY, v, nosi_array_length(v));
         break;
     case OBJ_TUPLE:
-        f.type = F_TUPLE;
-        open_frame(w, f, "[");
+        put_byte(w->out, '[');
+        open_frame(w, F_TUPLE, v, obj_words(o));
         break;
     case OBJ_MAP:
+        open_map(w, F_MAP, v);
+        break;
     case OBJ_SET:
-        f.type = obj_kind(o) == OBJ_MAP ? F_MAP : F_SET;
-        f.n = nosi_map_size(v);
-        f.walk = nosi_alloc(sizeof *f.walk);
-        nosi_map_walk_begin(f.walk, v);
-        open_frame(w, f, f.type == F_MAP ? "{" : "[");
+        open_map(w, F_SET, v);
         break;
     case OBJ_RECORD:
-        if (obj_has_flag(o, OBJ_MUTABLE)) {
-            if (nosi_hashmap_get(&w->open, o)) { // it contains itself
-                nosi_strbuf_puts(w->out, "null");
-                return;
-            }
-            nosi_hashmap_put(&w->open, o, w);
-        }
-        f.type = F_RECORD;
-        open_frame(w, f, "{");
+        open_record(w, v);
         break;
-    case OBJ_VARIANT: {
-        const Shape *shape = nosi_shape(obj_aux(o));
-        f.type = F_VARIANT;
-        nosi_strbuf_puts(w->out, "{\"");
-        nosi_strbuf_puts(w->out, shape->name);
-        open_frame(w, f, f.n > 1 ? "\":[" : "\":");
+    case OBJ_VARIANT:
+        put_variant(w, v);
         break;
-    }
     default:
         put_leaf(w->out, v);
+        break;
+    }
+}
+
+/* A constructor of the library's type Json stands for its payload. */
+static void put_variant(Writer *w, Value v)
+{
+    const Object *o = value_obj(v);
+    switch (obj_aux(o) - nosi_shape_json[0]->id) { // their ids follow each other
+    case JSON_BOOL:
+        put_raw(w->out, FIELD_BOOL, o->word[0]);
+        break;
+    case JSON_INTEGER:
+        put_raw(w->out, FIELD_INT, o->word[0]);
+        break;
+    case JSON_NUMBER:
+        put_raw(w->out, FIELD_FLOAT, o->word[0]);
+        break;
+    case JSON_OBJECT:
+        open_list(w, F_PAIRS, obj_value(o, 0));
+        break;
+    case JSON_STRING:
+    case JSON_ARRAY:
+        put_value(w, obj_value(o, 0));
+        break;
+    default:
+        open_variant(w, v);
         break;
     }
 }
@@ -366,82 +421,103 @@ static void put_field(Writer *w, const Object *o, const Shape *shape, size_t i)
         put_value(w, obj_value(o, (uint32_t)i));
 }
 
-static void close_frame(Writer *w)
+static void close_frame(Writer *w, Frame *f)
 {
-    static const char *const close[] = {
-        [F_TEXT] = "\"",  [F_ARRAY] = "]",   [F_LIST] = "]", [F_PAIRS] = "}", [F_TUPLE] = "]",
-        [F_RECORD] = "}", [F_VARIANT] = "}", [F_MAP] = "}",  [F_SET] = "]",
+    static const char close[] = {
+        [F_TEXT] = '"',   [F_ARRAY] = ']',   [F_LIST] = ']', [F_PAIRS] = '}', [F_TUPLE] = ']',
+        [F_RECORD] = '}', [F_VARIANT] = '}', [F_MAP] = '}',  [F_SET] = ']',
     };
-    Frame f = vec_pop(&w->frames);
-    if (f.walk)
-        nosi_map_walk_free(f.walk);
-    nosi_free(f.walk);
-    if (f.type == F_VARIANT && f.n > 1)
+    if (f->walk) {
+        nosi_map_walk_free(f->walk);
+        nosi_free(f->walk);
+    }
+    if (f->type == F_VARIANT && f->n > 1)
         put_byte(w->out, ']');
-    put_byte(w->out, close[f.type][0]);
-    if (f.type == F_RECORD && obj_has_flag(value_obj(f.v), OBJ_MUTABLE))
-        nosi_hashmap_remove(&w->open, value_obj(f.v));
+    put_byte(w->out, close[f->type]);
+    if (f->type == F_RECORD && obj_has_flag(value_obj(f->v), OBJ_MUTABLE))
+        nosi_hashmap_remove(&w->open, value_obj(f->v));
+    w->frames.n--;
+}
+
+static void step_list(Writer *w, Frame *f) // or the members of an object
+{
+    if (!value_is_cons(f->v)) {
+        close_frame(w, f);
+        return;
+    }
+    Value item = value_head(f->v);
+    f->v = value_tail(f->v);
+    if (f->i++)
+        put_byte(w->out, ',');
+    if (f->type == F_PAIRS && value_is_tuple(item) && nosi_tuple_size(item) == 2) {
+        put_key(w->out, nosi_tuple_get(item, 0));
+        item = nosi_tuple_get(item, 1);
+    }
+    put_value(w, item);
+}
+
+static void step_text(Writer *w, Frame *f)
+{
+    const char *s;
+    size_t n;
+    nosi_string_view(f->v, &s, &n);
+    size_t part = NOS_MIN(f->n - f->i, (size_t)LONG_TEXT);
+    nosi_json_escape(w->out, s + f->i, part);
+    f->i += part;
+}
+
+/* Part i of anything else, behind the comma. */
+static void put_part(Writer *w, Frame *f, size_t i)
+{
+    const Object *o = value_obj(f->v);
+    const Shape *shape;
+    MapEntry e;
+    switch (f->type) {
+    case F_ARRAY:
+        put_element(w->out, f->v, i);
+        break;
+    case F_MAP:
+        e = f->walk->e[i];
+        put_key(w->out, e.key);
+        put_value(w, e.value);
+        break;
+    case F_SET:
+        put_value(w, f->walk->e[i].key);
+        break;
+    case F_RECORD:
+        shape = nosi_shape(obj_aux(o));
+        const char *name = shape->field_names[i] ? shape->field_names[i] : "";
+        put_string(w->out, name, strlen(name));
+        put_byte(w->out, ':');
+        put_field(w, o, shape, i);
+        break;
+    case F_VARIANT:
+        put_field(w, o, nosi_shape(obj_aux(o)), i);
+        break;
+    default:
+        put_value(w, obj_value(o, (uint32_t)i));
+        break;
+    }
 }
 
 /* The next part of the innermost container, or its end. */
 static void step(Writer *w)
 {
-    Frame *f = &w->frames.at[w->frames.n - 1];
-    bool list = f->type == F_LIST || f->type == F_PAIRS;
-    if (f->walk && f->walk->phase != WALK_DONE) {
+    Frame *f = &vec_last(&w->frames);
+    if (f->type == F_LIST || f->type == F_PAIRS) {
+        step_list(w, f);
+    } else if (f->walk && f->walk->phase != WALK_DONE) {
         int64_t steps = 256;
         nosi_map_walk_go(f->walk, &steps);
-        return;
+    } else if (f->i >= f->n) {
+        close_frame(w, f);
+    } else if (f->type == F_TEXT) {
+        step_text(w, f);
+    } else {
+        if (f->i)
+            put_byte(w->out, ',');
+        put_part(w, f, f->i++);
     }
-    if (list ? !value_is_cons(f->v) : f->i >= f->n) {
-        close_frame(w);
-        return;
-    }
-    if (f->type == F_TEXT) {
-        const char *s;
-        size_t n;
-        nosi_string_view(f->v, &s, &n);
-        size_t part = NOS_MIN(f->n - f->i, (size_t)LONG_TEXT);
-        nosi_json_escape(w->out, s + f->i, part);
-        f->i += part;
-        return;
-    }
-    size_t i = f->i++;
-    if (i)
-        put_byte(w->out, ',');
-    if (f->type == F_ARRAY) {
-        put_element(w->out, f->v, i);
-        return;
-    }
-    if (list) {
-        Value item = value_head(f->v);
-        f->v = value_tail(f->v);
-        if (f->type == F_PAIRS && value_is_tuple(item) && nosi_tuple_size(item) == 2) {
-            put_key(w->out, nosi_tuple_get(item, 0));
-            item = nosi_tuple_get(item, 1);
-        }
-        put_value(w, item);
-        return;
-    }
-    if (f->walk) {
-        MapEntry e = f->walk->e[i];
-        if (f->type == F_MAP)
-            put_key(w->out, e.key);
-        put_value(w, f->type == F_MAP ? e.value : e.key);
-        return;
-    }
-    const Object *o = value_obj(f->v);
-    if (f->type == F_TUPLE) {
-        put_value(w, obj_value(o, (uint32_t)i));
-        return;
-    }
-    const Shape *shape = nosi_shape(obj_aux(o));
-    if (f->type == F_RECORD) {
-        const char *name = shape->field_names[i] ? shape->field_names[i] : "";
-        put_string(w->out, name, strlen(name));
-        put_byte(w->out, ':');
-    }
-    put_field(w, o, shape, i);
 }
 
 void nosi_json_write_begin(JsonWriter *w, StrBuf *out, Value v)

@@ -31,8 +31,5 @@ void nosi_json_text(StrBuf *out, Value v);
 
 /* Appends text with what JSON strings must escape, without quotes. `s` is UTF-8. */
 void nosi_json_escape(StrBuf *out, const char *s, size_t n);
-/* The first byte of s[i..end) that a JSON string cannot hold as it is (a quote, a backslash, a
- * control character), or end. */
-size_t nosi_json_plain(const char *s, size_t i, size_t end);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vm/data/json.h"
+#include "vm/data/json_word.h"
 #include "vm/data/num.h"
 #include "vm/data/string.h"
 #include "vm/util/alloc.h"
@@ -206,7 +207,7 @@ static JsonStatus scan_string(JsonParse *j, size_t until)
     const char *s = j->s;
     while (j->at < j->n) {
         size_t from = j->at, to = NOS_MIN(j->n, NOS_MAX(until, from + 8));
-        j->at = nosi_json_plain(s, from, to);
+        j->at = json_plain(s, from, to);
         j->str.bytes += j->at - from;
         if (j->at >= j->n)
             break;
@@ -490,7 +491,7 @@ static size_t decode(const JsonParse *j, size_t *from, char *to, size_t max)
 {
     size_t i = *from, n = 0;
     while (n < max) {
-        size_t end = nosi_json_plain(j->s, i, NOS_MIN(j->n, i + (max - n)));
+        size_t end = json_plain(j->s, i, NOS_MIN(j->n, i + (max - n)));
         memcpy(to + n, j->s + i, end - i);
         n += end - i;
         i = end;
