@@ -13,6 +13,7 @@
 #include "vm/data/record.h"
 #include "vm/data/show.h"
 #include "vm/data/string.h"
+#include "vm/util/alloc.h"
 
 static Heap heap, *h = &heap;
 
@@ -59,6 +60,10 @@ static const struct {
      "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
      "000000000000000000000000000000.0"},
     {"4.35", NULL},
+    {"1.8446744073709551616", "1.8446744073709551"}, // the digits are 2^64
+    {"0.0018446744073709551616", "0.0018446744073709553"},
+    {"18446744073709551616", "18446744073709552000.0"},
+    {"0.00000000000000000000000000000001", "0.00000000000000000000000000000001"},
     {"0.000001", NULL},
     {"100000000000000000000000", "100000000000000000000000.0"},
     {"9007199254740993", "9007199254740993"},
@@ -350,6 +355,8 @@ TEST(places_of_errors)
         {"\"a\\q\"", "invalid escape at line 1, column 3"},
         {"\"abc", "unexpected end of text in a string at line 1, column 5"},
         {"1\n\n 2", "unexpected text after the value at line 3, column 2"},
+        {"[tru,1]", "unexpected character at line 1, column 5"},
+        {"{\"a\":nul:1}", "unexpected character at line 1, column 9"},
     };
     nosi_shapes_init();
     nosi_heap_init(h, NULL, NULL);
@@ -395,8 +402,8 @@ TEST(many_keys)
     nosi_strbuf_putc(&text, '[');
     for (int round = 0; round < 3; round++)
         for (int i = 0; i < 2000; i++)
-            nosi_strbuf_printf(&text, "%s{\"key%d\":%d,\"%c\":null}", round + i ? "," : "", i, i,
-                               'a' + i % 26);
+            nosi_strbuf_printf(&text, "%s{\"key%d\":%d,\"longer key %d\":[],\"%c\":null,\"\":0}",
+                               round + i ? "," : "", i, i, i, 'a' + i % 26);
     nosi_strbuf_putc(&text, ']');
     Value v;
     CHECK_EQ(parse_steps(text.s, text.n, 100, &v, &error), JSON_DONE);
@@ -496,6 +503,160 @@ TEST(writing_in_steps)
     nosi_strbuf_free(&out);
     nosi_strbuf_free(&text);
     nosi_strbuf_free(&error);
+    nosi_heap_free(h);
+}
+
+/* What JSON says of one byte of a text: the escape, or the byte. */
+static size_t expected_escape(char *to, unsigned char c)
+{
+    static const char from[] = "\"\\\n\r\t\b\f", names[] = "\"\\nrtbf";
+    const char *found = c ? strchr(from, c) : NULL;
+    if (found)
+        return (size_t)sprintf(to, "\\%c", names[found - from]);
+    return (size_t)sprintf(to, c < 0x20 ? "\\u%04x" : "%c", c);
+}
+
+/* A text of n times 'a' with the byte c at `at` (none, when at >= n), as a string and as a key,
+ * written and read back. */
+static void check_special_at(size_t n, size_t at, unsigned char c)
+{
+    StrBuf text = {0}, error = {0};
+    char escape[8], *plain = nosi_alloc(n + 1);
+    memset(plain, 'a', n);
+    if (at < n)
+        plain[at] = (char)c;
+    nosi_strbuf_puts(&text, "[\"");
+    for (int key = 0; key < 2; key++) {
+        for (size_t i = 0; i < n; i++)
+            nosi_strbuf_add(&text, escape, expected_escape(escape, (unsigned char)plain[i]));
+        nosi_strbuf_puts(&text, key ? "\":1}]" : "\",{\"");
+    }
+    Value v = VALUE_UNIT;
+    for (size_t step = 1; step < 200; step = step * 5 + 2) {
+        CHECK_EQ(parse_steps(text.s, text.n, step, &v, &error), JSON_DONE);
+        const Value *payload = (const Value *)&value_obj(v)->word[0];
+        Value string = obj_value(value_obj(value_head(*payload)), 0);
+        CHECK_EQ(nosi_string_length(string), n);
+        CHECK(nosi_string_equal_bytes(string, plain, n));
+        check_text(v, text.s);
+    }
+    nosi_free(plain);
+    nosi_strbuf_free(&text);
+    nosi_strbuf_free(&error);
+}
+
+/* Words of eight bytes: each length around one, each place in it, each byte. */
+TEST(escapes_at_each_place)
+{
+    static const size_t lengths[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 62, 63, 64, 65};
+    static const unsigned char bytes[] = {'"', '\\', '\n', 0,   1,   0x1f,
+                                          ' ', '!',  '#',  '[', ']', 0x7f};
+    nosi_shapes_init();
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t l = 0; l < NOS_COUNT(lengths); l++)
+        for (size_t at = 0; at <= lengths[l]; at++)
+            for (size_t b = 0; b < NOS_COUNT(bytes); b++)
+                check_special_at(lengths[l], at, bytes[b]);
+    for (unsigned c = 0; c < 0x80; c++)
+        for (size_t at = 0; at < 11; at++)
+            check_special_at(11, at, (unsigned char)c);
+    for (size_t n = 255; n <= 258; n++) // pieces of 256
+        for (size_t at = n - 4; at <= n; at++)
+            check_special_at(n, at, '"');
+    check_special_at(4096, 4095, 2);
+    check_special_at(4097, 4096, '\\');
+    check_special_at(10000, 5000, '\n');
+    nosi_heap_free(h);
+}
+
+/* Two special bytes in one word: what is behind the first one is looked at again. */
+TEST(escapes_side_by_side)
+{
+    static const char special[] = {'"', '\\', '\n', 1, 'a', ' '};
+    nosi_shapes_init();
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t k = 0; k < 6 * 6 * 6; k++) {
+        StrBuf text = {0}, error = {0};
+        char escape[8];
+        Value v;
+        nosi_strbuf_putc(&text, '"');
+        for (size_t i = 0, code = k; i < 9; i++, code = i % 3 ? code / 6 : k)
+            nosi_strbuf_add(&text, escape,
+                            expected_escape(escape, (unsigned char)special[code % 6]));
+        nosi_strbuf_putc(&text, '"');
+        CHECK_EQ(parse_steps(text.s, text.n, 3, &v, &error), JSON_DONE);
+        check_text(v, text.s);
+        nosi_strbuf_free(&text);
+    }
+    nosi_heap_free(h);
+}
+
+/* Two-byte characters at each place, so that words cut them. */
+TEST(characters_across_words)
+{
+    nosi_shapes_init();
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t n = 0; n < 40; n++)
+        for (size_t at = 0; at <= n; at++) {
+            StrBuf text = {0}, error = {0};
+            Value v;
+            nosi_strbuf_putc(&text, '"');
+            for (size_t i = 0; i <= n; i++)
+                nosi_strbuf_puts(&text, i == at ? "\303\251" : "a");
+            nosi_strbuf_putc(&text, '"');
+            CHECK_EQ(parse_steps(text.s, text.n, 1000, &v, &error), JSON_DONE);
+            CHECK_EQ(nosi_string_length(obj_value(value_obj(v), 0)), n + 1);
+            check_text(v, text.s);
+            nosi_strbuf_free(&text);
+        }
+    nosi_heap_free(h);
+}
+
+/* A string that ends with the text, which may end with its page: nothing behind it is read. */
+TEST(strings_at_the_end)
+{
+    nosi_shapes_init();
+    nosi_heap_init(h, NULL, NULL);
+    for (size_t n = 0; n < 20; n++) {
+        StrBuf error = {0};
+        Value v;
+        char *exact = nosi_alloc(n + 2); // a sanitizer sees what is read behind it
+        memset(exact, 'b', n + 2);
+        exact[0] = exact[n + 1] = '"';
+        CHECK_EQ(parse_steps(exact, n + 2, 1000, &v, &error), JSON_DONE);
+        CHECK_EQ(nosi_string_length(obj_value(value_obj(v), 0)), n);
+        CHECK_EQ(parse_steps(exact, n + 1, 1000, &v, &error), JSON_BAD);
+        nosi_free(exact);
+        nosi_strbuf_free(&error);
+    }
+    nosi_heap_free(h);
+}
+
+/* Numbers where their form on the tape changes, and their lengths. */
+TEST(integers_of_every_length)
+{
+    nosi_shapes_init();
+    nosi_heap_init(h, NULL, NULL);
+    for (int bit = 0; bit < 64; bit++)
+        for (int64_t more = -1; more <= 1; more++)
+            for (int sign = 0; sign < 2; sign++) {
+                int64_t i = (int64_t)(((uint64_t)1 << bit) + (uint64_t)more);
+                char text[32];
+                StrBuf error = {0};
+                Value v;
+                snprintf(text, sizeof text, "[%lld]", sign && i != INT64_MIN ? -(long long)i : i);
+                CHECK_EQ(parse_steps(text, strlen(text), 1000, &v, &error), JSON_DONE);
+                check_text(v, text);
+            }
+    for (uint64_t ten = 1, k = 0; k < 19; k++, ten *= 10)
+        for (int64_t less = 0; less <= 1; less++) {
+            char text[32];
+            StrBuf error = {0};
+            Value v;
+            snprintf(text, sizeof text, "-%lld", (long long)ten - less);
+            CHECK_EQ(parse_steps(text, strlen(text), 1000, &v, &error), JSON_DONE);
+            check_text(v, ten - (uint64_t)less ? text : "0");
+        }
     nosi_heap_free(h);
 }
 

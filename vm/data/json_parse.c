@@ -15,25 +15,35 @@ typedef enum NodeKind {
     N_TRUE,
     N_FALSE,
     N_INT,    // x: the number
-    N_FLOAT,  // x: its bits
-    N_STRING, // x: offset of its text, behind the quote; bytes
-    N_KEY,    // the same; once it is built x is the string
+    N_LONG,   // an Int that does not fit x. The number follows, as a node of its own
+    N_FLOAT,  // the same with the bits of a Float
+    N_STRING, // x: offset of its text, behind the quote; bytes. The length of a long one follows
+    N_KEY,    // the same; once it is built the whole node is the string
     N_SAME,   // a key that is spelled like an earlier one; x: that node
     N_ARRAY,  // x: elements
     N_OBJECT, // x: members
 } NodeKind;
 
-struct JsonNode {
-    uint8_t kind;
-    bool escaped;   // STRING, KEY: the text has escapes
-    uint32_t bytes; // STRING, KEY: of the decoded text, when it is short
-    uint64_t x;
+union JsonNode {
+    struct {
+        uint64_t kind : 4;
+        uint64_t escaped : 1; // STRING, KEY: the text has escapes
+        uint64_t bytes : 7;   // STRING, KEY: of the decoded text; TEXT_LONG: or more
+        uint64_t x : 52;
+    };
+    uint64_t word;
 };
 
 struct JsonOpen {
-    size_t node; // scan: of the container; build: parts that are left
+    size_t node; // scan: of the container
+    size_t n;    // parts, scan: so far; build: left
     Value *slot; // build: where the rest of its list goes
     bool object;
+};
+
+struct JsonKey {    // the last one with its hash
+    uint64_t first; // its first bytes, and zeros if it is shorter than a word
+    size_t node;    // index + 1; 0: none
 };
 
 enum State {
@@ -46,8 +56,8 @@ enum State {
     WANT_END
 };
 
-enum { SEGMENT = 1 << 9 }; // nodes
-enum { KEY_SLOTS = 256, TEXT_LONG = STRING_SHORT_MAX + 1 };
+enum { SEGMENT = 1 << 10 }; // nodes
+enum { KEY_SLOTS = 256, TEXT_LONG = STRING_SHORT_MAX + 1, PAIR_WORDS = 3 };
 
 void nosi_json_begin(JsonParse *j, const char *s, size_t n)
 {
@@ -76,18 +86,25 @@ static JsonNode *node_at(const JsonParse *j, size_t i)
     return &j->tape[i / SEGMENT][i % SEGMENT];
 }
 
-static JsonNode *node(JsonParse *j, NodeKind kind, uint64_t x)
+static NOS_NOINLINE void more_tape(JsonParse *j)
 {
-    if (j->n_nodes / SEGMENT == j->n_segments) {
-        if (j->n_segments == j->cap_segments) {
-            j->cap_segments = j->cap_segments ? j->cap_segments * 2 : 4;
-            j->tape = nosi_realloc(j->tape, j->cap_segments * sizeof *j->tape);
-        }
-        j->tape[j->n_segments++] = nosi_alloc(SEGMENT * sizeof(JsonNode));
+    if (j->n_segments == j->cap_segments) {
+        j->cap_segments = j->cap_segments ? j->cap_segments * 2 : 4;
+        j->tape = nosi_realloc(j->tape, j->cap_segments * sizeof *j->tape);
     }
-    JsonNode *t = node_at(j, j->n_nodes++);
-    *t = (JsonNode){.kind = (uint8_t)kind, .x = x};
-    return t;
+    j->tape[j->n_segments++] = nosi_alloc(SEGMENT * sizeof(JsonNode));
+}
+
+NOS_INLINE void put(JsonParse *j, JsonNode t)
+{
+    if (NOS_UNLIKELY(j->n_nodes == j->n_segments * SEGMENT))
+        more_tape(j);
+    *node_at(j, j->n_nodes++) = t;
+}
+
+static void node(JsonParse *j, NodeKind kind, uint64_t x)
+{
+    put(j, (JsonNode){.kind = kind, .x = x});
 }
 
 static JsonOpen *open_new(JsonParse *j)
@@ -131,14 +148,13 @@ static int32_t hex4(const char *s)
  * when it is none. */
 static size_t escape(const char *s, const char *end, uint32_t *c)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    static const char named[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
     if (end - s < 2)
         return 0;
-    const char *found = s[1] ? strchr(from, s[1]) : NULL;
-    if (found) {
-        *c = (uint32_t)(unsigned char)to[found - from];
+    *c = (unsigned char)named[(unsigned char)s[1]];
+    if (*c)
         return 2;
-    }
     int32_t x = s[1] == 'u' && end - s >= 6 ? hex4(s + 2) : -1;
     if (x < 0)
         return 0;
@@ -159,46 +175,85 @@ static size_t utf8_size(uint32_t c)
     return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 }
 
+/* nosi_word_of for a part of the text: what follows may be read too. */
+NOS_INLINE uint64_t key_word(const JsonParse *j, const char *s, size_t n)
+{
+    if (NOS_UNLIKELY(n >= 8 || j->s + j->n - s < 8))
+        return nosi_word_of(s, n);
+    return nosi_word(s) & (((uint64_t)1 << 8 * n) - 1); // no branch for each length
+}
+
+static uint64_t key_hash(const JsonParse *j, uint64_t first, const char *s, size_t n)
+{
+    const uint64_t odd = 0x9E3779B97F4A7C15u;
+    uint64_t h = first * odd;
+    for (size_t i = 8; i < n; i += 8)
+        h = (h ^ h >> 32 ^ key_word(j, s + i, n - i)) * odd;
+    return h >> 32;
+}
+
+static bool same_key(const JsonParse *j, const JsonKey *k, uint64_t first, const char *s, size_t n)
+{
+    if (k->first != first || !k->node)
+        return false;
+    if (n < 8) // text has no zeros, so the word tells the length too
+        return true;
+    JsonNode t = *node_at(j, k->node - 1);
+    return t.bytes == n && memcmp(j->s + t.x, s, n) == 0;
+}
+
 /* A key that was seen before shares the string: an array of many records has few of them. */
 static void key_node(JsonParse *j, size_t start, size_t raw)
 {
-    if (!j->keys)
+    if (NOS_UNLIKELY(!j->keys))
         j->keys = nosi_calloc(KEY_SLOTS, sizeof *j->keys);
     const char *s = j->s + start;
-    uint64_t h = raw;
-    for (size_t i = 0; i < raw; i++)
-        h = h * 31 + (unsigned char)s[i];
-    uint32_t *slot = &j->keys[(h ^ h >> 8) % KEY_SLOTS];
-    if (*slot) {
-        const JsonNode *k = node_at(j, *slot - 1);
-        if (k->bytes == raw && memcmp(j->s + k->x, s, raw) == 0) {
-            node(j, N_SAME, *slot - 1);
-            return;
-        }
+    uint64_t first = key_word(j, s, raw);
+    JsonKey *k = &j->keys[key_hash(j, first, s, raw) % KEY_SLOTS];
+    if (same_key(j, k, first, s, raw)) {
+        node(j, N_SAME, k->node - 1);
+        return;
     }
-    if (j->n_nodes < UINT32_MAX)
-        *slot = (uint32_t)j->n_nodes + 1;
-    node(j, N_KEY, start)->bytes = (uint32_t)raw;
+    *k = (JsonKey){first, j->n_nodes + 1};
+    put(j, (JsonNode){.kind = N_KEY, .bytes = raw, .x = start});
     j->words += 2 + (raw + 7) / 8;
+}
+
+static void short_string(JsonParse *j, size_t start, size_t bytes, bool escaped)
+{
+    put(j, (JsonNode){.kind = N_STRING, .escaped = escaped, .bytes = bytes, .x = start});
+    j->words += 2 + 2 + (bytes + 7) / 8;
 }
 
 static void string_done(JsonParse *j)
 {
     size_t start = j->str.start, bytes = j->str.bytes;
     j->str.open = false;
-    if (j->str.key && !j->str.escaped && bytes < TEXT_LONG) {
-        key_node(j, start, bytes);
-        return;
-    }
-    JsonNode *t = node(j, j->str.key ? N_KEY : N_STRING, start);
-    t->escaped = j->str.escaped;
-    t->bytes = (uint32_t)NOS_MIN(bytes, (size_t)TEXT_LONG);
     if (bytes >= TEXT_LONG) {
-        node(j, N_STRING, bytes); // how long it is
+        put(j, (JsonNode){.kind = j->str.key ? N_KEY : N_STRING,
+                          .escaped = j->str.escaped,
+                          .bytes = TEXT_LONG,
+                          .x = start});
+        put(j, (JsonNode){.word = bytes});
         j->bytes += bytes;
+        j->words += (j->str.key ? 0 : 2) + LSTRING_WORDS + 1;
+    } else if (!j->str.key) {
+        short_string(j, start, bytes, j->str.escaped);
+    } else if (!j->str.escaped) {
+        key_node(j, start, bytes);
+    } else {
+        put(j, (JsonNode){.kind = N_KEY, .escaped = true, .bytes = bytes, .x = start});
+        j->words += 2 + (bytes + 7) / 8;
     }
-    j->words +=
-        (j->str.key ? 0 : 2) + (bytes >= TEXT_LONG ? LSTRING_WORDS + 1 : 2 + (bytes + 7) / 8);
+}
+
+static JsonStatus bad_escape(JsonParse *j)
+{
+    if (j->n - j->at < 6 && !memchr(j->s + j->at, '"', j->n - j->at)) {
+        j->at = j->n;
+        return unexpected(j, "");
+    }
+    return bad(j, "invalid escape");
 }
 
 /* Goes on in a string up to byte `until`. */
@@ -206,28 +261,25 @@ static JsonStatus scan_string(JsonParse *j, size_t until)
 {
     const char *s = j->s;
     while (j->at < j->n) {
-        size_t from = j->at, to = NOS_MIN(j->n, NOS_MAX(until, from + 8));
-        j->at = json_plain(s, from, to);
-        j->str.bytes += j->at - from;
-        if (j->at >= j->n)
+        size_t at = json_plain(s, j->at, NOS_MIN(j->n, NOS_MAX(until, j->at + 8)));
+        j->str.bytes += at - j->at;
+        j->at = at;
+        if (at >= j->n)
             break;
-        char c = s[j->at];
-        if (c == '"') {
+        if (s[at] == '"') {
             j->at++;
             string_done(j);
             return JSON_DONE;
         }
-        if (c == '\\') {
+        if (s[at] == '\\') {
             uint32_t code;
-            size_t n = escape(s + j->at, s + j->n, &code);
+            size_t n = escape(s + at, s + j->n, &code);
             if (!n)
-                return j->n - j->at < 6 && !memchr(s + j->at, '"', j->n - j->at)
-                           ? (j->at = j->n, unexpected(j, ""))
-                           : bad(j, "invalid escape");
-            j->at += n;
+                return bad_escape(j);
+            j->at = at + n;
             j->str.bytes += utf8_size(code);
             j->str.escaped = true;
-        } else if ((unsigned char)c < 0x20) {
+        } else if ((unsigned char)s[at] < 0x20) {
             return bad(j, "control character in a string");
         }
         if (j->at >= until)
@@ -236,14 +288,25 @@ static JsonStatus scan_string(JsonParse *j, size_t until)
     return bad(j, "unexpected end of text in a string");
 }
 
-static void string_begin(JsonParse *j, bool key)
+/* The string that begins at j->at. */
+static JsonStatus begin_string(JsonParse *j, bool key, size_t until)
 {
-    j->at++;
-    j->str.start = j->at;
+    size_t start = j->at + 1, most = NOS_MIN(j->n, start + TEXT_LONG);
+    size_t end = json_plain(j->s, start, most);
+    if (NOS_LIKELY(end < most && j->s[end] == '"')) { // most are short and have no escapes
+        j->at = end + 1;
+        if (key)
+            key_node(j, start, end - start);
+        else
+            short_string(j, start, end - start, false);
+        return JSON_DONE;
+    }
+    j->at = j->str.start = start;
     j->str.bytes = 0;
     j->str.key = key;
     j->str.escaped = false;
     j->str.open = true;
+    return scan_string(j, until);
 }
 
 /* ---- scan: numbers --------------------------------------------------------------------------- */
@@ -265,13 +328,24 @@ static bool exact_float(uint64_t m, int64_t e, double *out)
     return true;
 }
 
+static void int_node(JsonParse *j, int64_t i)
+{
+    const int64_t most = (int64_t)1 << 51;
+    if (NOS_LIKELY(i >= -most && i < most)) {
+        node(j, N_INT, (uint64_t)i);
+        return;
+    }
+    node(j, N_LONG, 0);
+    put(j, (JsonNode){.word = (uint64_t)i});
+}
+
 static JsonStatus scan_number(JsonParse *j)
 {
     const char *s = j->s;
     size_t start = j->at, i = start, n = j->n;
     bool negative = s[i] == '-', is_int = true;
-    uint64_t m = 0; // the digits, while they fit
-    size_t digits = 0;
+    uint64_t m = 0;    // the digits,
+    size_t digits = 0; // which fit while they are at most 19
     int64_t e = 0;
     i += negative;
     if (!digit(j, i)) {
@@ -286,24 +360,20 @@ static JsonStatus scan_number(JsonParse *j)
         }
     } else {
         for (; digit(j, i); i++, digits++)
-            if (digits < 19)
-                m = m * 10 + (uint64_t)(s[i] - '0');
+            m = m * 10 + (uint64_t)(s[i] - '0');
     }
     if (i < n && s[i] == '.') {
         size_t point = ++i;
         is_int = false;
-        for (; digit(j, i); i++)
-            if (digits < 19) {
-                m = m * 10 + (uint64_t)(s[i] - '0');
-                digits += m != 0;
-                e--;
-            } else {
-                digits++;
-            }
+        for (; digit(j, i); i++) {
+            m = m * 10 + (uint64_t)(s[i] - '0');
+            digits += digits || m; // not the zeros in front
+        }
         if (i == point) {
             j->at = i;
             return unexpected(j, "a digit is missing after the decimal point");
         }
+        e = -(int64_t)(i - point);
     }
     if (i < n && (s[i] == 'e' || s[i] == 'E')) {
         i++;
@@ -322,7 +392,7 @@ static JsonStatus scan_number(JsonParse *j)
     j->at = i;
     j->words += 2;
     if (is_int && digits <= 19 && m <= (uint64_t)INT64_MAX + negative) {
-        node(j, N_INT, negative ? 0 - m : m);
+        int_node(j, (int64_t)(negative ? 0 - m : m));
         return JSON_DONE;
     }
     double d;
@@ -330,9 +400,10 @@ static JsonStatus scan_number(JsonParse *j)
         nosi_parse_float(s + start, i - start, &d);
     else if (negative)
         d = -d;
-    uint64_t bits;
+    JsonNode bits;
     memcpy(&bits, &d, 8);
-    node(j, N_FLOAT, bits);
+    node(j, N_FLOAT, 0);
+    put(j, bits);
     return JSON_DONE;
 }
 
@@ -352,20 +423,17 @@ static void container(JsonParse *j, bool object)
 {
     JsonOpen *o = open_new(j);
     o->node = j->n_nodes;
+    o->n = 0;
     o->object = object;
     node(j, object ? N_OBJECT : N_ARRAY, 0);
-    j->words += 2;
     j->at++;
     j->state = object ? WANT_KEY_OR_END : WANT_VALUE_OR_END;
 }
 
 static JsonStatus scan_value(JsonParse *j, size_t until)
 {
-    if (j->depth) { // an element or member: one more cell
-        JsonOpen *o = &j->open[j->depth - 1];
-        node_at(j, o->node)->x++;
-        j->words += o->object ? 5 : 2;
-    }
+    if (j->depth)
+        j->open[j->depth - 1].n++;
     j->state = j->depth ? WANT_COMMA : WANT_END;
     switch (j->s[j->at]) {
     case '{':
@@ -375,8 +443,7 @@ static JsonStatus scan_value(JsonParse *j, size_t until)
         container(j, false);
         return JSON_DONE;
     case '"':
-        string_begin(j, false);
-        return scan_string(j, until);
+        return begin_string(j, false, until);
     case 't':
         return literal(j, "true", 4, N_TRUE);
     case 'f':
@@ -392,8 +459,10 @@ static JsonStatus scan_value(JsonParse *j, size_t until)
 
 static void close(JsonParse *j)
 {
+    const JsonOpen *o = &j->open[--j->depth];
+    node_at(j, o->node)->x = o->n;
+    j->words += 2 + o->n * (o->object ? PAIR_WORDS + CONS_WORDS : CONS_WORDS);
     j->at++;
-    j->depth--;
     j->state = j->depth ? WANT_COMMA : WANT_END;
 }
 
@@ -420,8 +489,7 @@ static JsonStatus scan_token(JsonParse *j, size_t until)
         if (c != '"')
             return bad(j, "expected a key in quotes");
         j->state = WANT_COLON;
-        string_begin(j, true);
-        return scan_string(j, until);
+        return begin_string(j, true, until);
     case WANT_COLON:
         if (c != ':')
             return bad(j, "expected `:`");
@@ -446,6 +514,27 @@ static JsonStatus scan_token(JsonParse *j, size_t until)
     return bad(j, "unexpected text after the value");
 }
 
+static void skip_space(JsonParse *j, size_t until)
+{
+    while (
+        j->at < until && j->s[j->at] <= ' ' &&
+        (j->s[j->at] == ' ' || j->s[j->at] == '\n' || j->s[j->at] == '\t' || j->s[j->at] == '\r'))
+        j->at++;
+}
+
+/* What usually follows a token at once: it needs no round of its own then. */
+static void scan_separator(JsonParse *j, size_t until)
+{
+    char c = j->at < until ? j->s[j->at] : 0;
+    if (c == ',' && j->state == WANT_COMMA) {
+        j->at++;
+        j->state = j->open[j->depth - 1].object ? WANT_KEY : WANT_VALUE;
+    } else if (c == ':' && j->state == WANT_COLON) {
+        j->at++;
+        j->state = WANT_VALUE;
+    }
+}
+
 JsonStatus nosi_json_scan(JsonParse *j, size_t bytes)
 {
     size_t until = j->n - j->at > bytes ? j->at + bytes : j->n;
@@ -453,14 +542,14 @@ JsonStatus nosi_json_scan(JsonParse *j, size_t bytes)
     if (j->str.open)
         st = scan_string(j, until);
     while (st == JSON_DONE) {
-        while (j->at < until && (j->s[j->at] == ' ' || j->s[j->at] == '\n' || j->s[j->at] == '\t' ||
-                                 j->s[j->at] == '\r'))
-            j->at++;
+        skip_space(j, until);
         if (j->at >= j->n)
             return j->state == WANT_END ? JSON_DONE : bad(j, "unexpected end of text");
         if (j->at >= until)
             return JSON_MORE;
         st = scan_token(j, until);
+        if (st == JSON_DONE)
+            scan_separator(j, until);
     }
     return st;
 }
@@ -489,21 +578,31 @@ bool nosi_json_reserve(JsonParse *j, Heap *h)
 /* The text from s[*from) on, decoded, while at most `max` bytes fit; ends at the closing quote. */
 static size_t decode(const JsonParse *j, size_t *from, char *to, size_t max)
 {
+    const char *s = j->s;
     size_t i = *from, n = 0;
     while (n < max) {
-        size_t end = json_plain(j->s, i, NOS_MIN(j->n, i + (max - n)));
-        memcpy(to + n, j->s + i, end - i);
-        n += end - i;
-        i = end;
-        if (n >= max || j->s[i] != '\\')
+        size_t k, most = NOS_MIN(j->n - i, max - n);
+        if (most >= 8) {
+            uint64_t w = nosi_word(s + i), hit = json_special(w, 8);
+            memcpy(to + n, &w, 8);
+            k = hit ? json_special_at(hit) : 8;
+        } else {
+            k = json_plain(s, i, i + most) - i;
+            memcpy(to + n, s + i, k);
+        }
+        n += k;
+        i += k;
+        if (n >= max || s[i] == '"')
             break;
+        if (s[i] != '\\')
+            continue;
         uint32_t c;
         char bytes[4];
-        size_t read = escape(j->s + i, j->s + j->n, &c), k = (size_t)nosi_utf8_encode(c, bytes);
-        if (k > max - n)
+        size_t read = escape(s + i, s + j->n, &c), size = (size_t)nosi_utf8_encode(c, bytes);
+        if (size > max - n)
             break;
-        memcpy(to + n, bytes, k);
-        n += k;
+        memcpy(to + n, bytes, size);
+        n += size;
         i += read;
     }
     *from = i;
@@ -513,7 +612,7 @@ static size_t decode(const JsonParse *j, size_t *from, char *to, size_t max)
 /* A long text, at most `bytes` of it now. */
 static JsonStatus long_text(JsonParse *j, Heap *h, const JsonNode *t, size_t bytes, Value *out)
 {
-    size_t n = node_at(j, j->next + 1)->x; // its own node follows
+    size_t n = node_at(j, j->next + 1)->word;
     StrBlob *b = j->copy.blob;
     if (!b) {
         b = nosi_blob_new(n);
@@ -537,7 +636,7 @@ static JsonStatus long_text(JsonParse *j, Heap *h, const JsonNode *t, size_t byt
     return JSON_DONE;
 }
 
-/* The string of node t; *t may be followed by its length. */
+/* The string of node t. */
 static JsonStatus text(JsonParse *j, Heap *h, const JsonNode *t, size_t bytes, Value *out)
 {
     if (t->bytes >= TEXT_LONG)
@@ -546,8 +645,8 @@ static JsonStatus text(JsonParse *j, Heap *h, const JsonNode *t, size_t bytes, V
         *out = nosi_string_short_nogc(h, j->s + t->x, t->bytes);
         return JSON_DONE;
     }
-    char few[STRING_SHORT_MAX];
-    size_t from = t->x, n = decode(j, &from, few, t->bytes);
+    char few[STRING_SHORT_MAX + 8]; // room for whole words
+    size_t from = t->x, n = decode(j, &from, few, sizeof few);
     *out = nosi_string_short_nogc(h, few, n);
     return JSON_DONE;
 }
@@ -562,28 +661,35 @@ static Object *wrap(JsonParse *j, Heap *h, JsonCtor ctor)
     return o;
 }
 
+/* One more cell for the list of o: it has no head yet. */
+static Value *add_cell(Heap *h, JsonOpen *o)
+{
+    Value cell = nosi_cons_nogc(h, VALUE_NIL, VALUE_NIL);
+    *o->slot = cell;
+    o->slot = &value_cell(cell)[1];
+    o->n--;
+    return value_cell(cell);
+}
+
 /* The key in front of a member's value: a pair with room for it. */
 static JsonStatus build_key(JsonParse *j, Heap *h, JsonOpen *o, size_t bytes)
 {
     JsonNode *t = node_at(j, j->next);
     Value key;
     if (t->kind == N_SAME) {
-        key = (Value){node_at(j, t->x)->x};
+        key = (Value){node_at(j, t->x)->word};
     } else {
         JsonStatus st = text(j, h, t, bytes, &key);
         if (st != JSON_DONE)
             return st;
-        t->x = key.bits;
         j->next += t->bytes >= TEXT_LONG;
+        t->word = key.bits;
     }
     j->next++;
     Object *pair = nosi_heap_take_nogc(h, OBJ_TUPLE, 0, 2);
     pair->word[0] = key.bits;
-    Value cell = nosi_cons_nogc(h, value_object(pair), VALUE_NIL);
-    *o->slot = cell;
-    o->slot = &value_cell(cell)[1];
+    add_cell(h, o)[0] = value_object(pair);
     j->slot = (Value *)&pair->word[1];
-    o->node--;
     return JSON_DONE;
 }
 
@@ -599,10 +705,13 @@ static JsonStatus build_value(JsonParse *j, Heap *h, size_t bytes)
         wrap(j, h, JSON_BOOL)->word[0] = t->kind == N_TRUE;
         break;
     case N_INT:
-        wrap(j, h, JSON_INTEGER)->word[0] = t->x;
+        wrap(j, h, JSON_INTEGER)->word[0] = (uint64_t)((int64_t)t->word >> 12); // x with its sign
+        break;
+    case N_LONG:
+        wrap(j, h, JSON_INTEGER)->word[0] = node_at(j, ++j->next)->word;
         break;
     case N_FLOAT:
-        wrap(j, h, JSON_NUMBER)->word[0] = t->x;
+        wrap(j, h, JSON_NUMBER)->word[0] = node_at(j, ++j->next)->word;
         break;
     case N_STRING: {
         Value s;
@@ -619,7 +728,8 @@ static JsonStatus build_value(JsonParse *j, Heap *h, size_t bytes)
         o->word[0] = VALUE_NIL.bits;
         if (t->x) {
             JsonOpen *open = open_new(j);
-            *open = (JsonOpen){t->x, (Value *)&o->word[0], t->kind == N_OBJECT};
+            *open =
+                (JsonOpen){.n = t->x, .slot = (Value *)&o->word[0], .object = t->kind == N_OBJECT};
         }
         break;
     }
@@ -639,7 +749,7 @@ JsonStatus nosi_json_build(JsonParse *j, Heap *h, size_t bytes)
         j->slot = &j->result;
     for (; nodes; nodes--) {
         if (!j->slot) { // the next part of the innermost container that is not complete
-            while (j->depth && !j->open[j->depth - 1].node)
+            while (j->depth && !j->open[j->depth - 1].n)
                 j->depth--;
             if (!j->depth)
                 return JSON_DONE;
@@ -649,11 +759,7 @@ JsonStatus nosi_json_build(JsonParse *j, Heap *h, size_t bytes)
                 if (st != JSON_DONE)
                     return st;
             } else {
-                Value cell = nosi_cons_nogc(h, VALUE_NIL, VALUE_NIL);
-                *o->slot = cell;
-                o->slot = &value_cell(cell)[1];
-                j->slot = value_cell(cell);
-                o->node--;
+                j->slot = add_cell(h, o);
             }
         }
         JsonStatus st = build_value(j, h, bytes);

@@ -2,7 +2,7 @@
  *
  * Linear, without recursion, and in steps, so that a long text never holds a worker. Two passes:
  *
- *   scan    checks the text and writes a tape: one node per value or key in the order of the text.
+ *   scan    checks the text and writes a tape: a node per value or key in the order of the text.
  *           Afterwards the size of the result is known exactly.
  *   build   makes the values in reserved space; it never collects.
  *
@@ -24,8 +24,9 @@
 
 typedef enum JsonStatus { JSON_MORE, JSON_DONE, JSON_BAD, JSON_NOMEM } JsonStatus;
 
-typedef struct JsonNode JsonNode;
+typedef union JsonNode JsonNode;
 typedef struct JsonOpen JsonOpen;
+typedef struct JsonKey JsonKey;
 
 typedef struct JsonParse {
     const char *s;     // borrowed: valid UTF-8
@@ -35,14 +36,13 @@ typedef struct JsonParse {
     struct {           // a string that is being scanned
         size_t start, bytes;
         bool key, open, escaped;
-        uint32_t hash;
     } str;
     JsonNode **tape; // in segments, so that no step copies all of it; owned
     size_t n_nodes, n_segments, cap_segments;
     JsonOpen *open; // containers around the next value; owned
     size_t depth, cap_open;
     size_t words, bytes; // of the result: in the heap, and in the blobs of long strings
-    uint32_t *keys;      // where keys were seen last: index in the tape + 1; owned
+    JsonKey *keys;       // keys that were seen; owned
     size_t next;         // build: the next node
     struct {             // build: a long string that is being copied
         StrBlob *blob;   // owned
