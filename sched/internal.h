@@ -54,8 +54,10 @@ struct Worker {
     uint64_t polled_ns;
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
-    uint32_t n_missed; // spawns that found none
-    FloodCache flood;  // of the receiver it last sent to that has lanes
+    uint32_t n_missed;             // spawns that found none
+    uint32_t n_sleeps, slept_tick; // see place.c: since it last looked; the tick when it last slept
+    uint64_t looked_ns, waited_ns; // when it last looked, and how long it had waited by then
+    FloodCache flood;              // of the receiver it last sent to that has lanes
     /* idle_mutex */
     bool asleep; // in its loop; also read by its own thread
     bool rung;   // told to get up
@@ -66,6 +68,7 @@ struct Worker {
      * everybody. Written by its own thread. */
     _Atomic(uint64_t) reserved_since;
     _Atomic(bool) from_events; // what was queued here last came from events. Written likewise
+    _Atomic(int) sleeps_on; // the processor on which it sleeps in its loop, or -1. Written likewise
     Deque q;
     _Alignas(64) Timers timers;
 };
@@ -144,6 +147,11 @@ void nosi_call_complete(Sched *s,
 bool nosi_call_is_last(Sched *s, const Proc *p);
 void nosi_calls_crash(Sched *s,
                       Proc *p); // --on-crash=abort: every waiting call ends with p's exception
+
+/* place.c. Own thread */
+void nosi_place_find(Worker *w); // before it sleeps: leaves a processor that others want, or yields
+void nosi_place_sleeps(Worker *w);
+void nosi_place_wakes(Worker *w);
 
 /* names.c */
 NameTable *nosi_names_new(void);    // gives

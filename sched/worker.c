@@ -291,6 +291,7 @@ static void start_worker_locked(Sched *s) // under idle_mutex
     w->index = i;
     w->rng = s->options.seed ? s->options.seed : i + 1;
     nosi_timers_init(&w->timers, nosi_sched_now(s));
+    atomic_init(&w->sleeps_on, -1);
     w->searching = true;
     atomic_fetch_add_explicit(&s->n_searching, 1, memory_order_relaxed);
     __atomic_store_n(&s->workers[i], w, __ATOMIC_RELEASE);
@@ -591,7 +592,9 @@ static void sleep_worker(Worker *w)
             w->asleep = true;
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
+            nosi_place_sleeps(w);
             poll_events(w, wait);
+            nosi_place_wakes(w);
             if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
                 nosi_gc_drop_spares(KEEP);
                 nosi_region_drop_spares();
@@ -828,6 +831,8 @@ static Proc *find_work(Worker *w)
         }
         nosi_flood_forget(&w->flood);
         nosi_quiet_sleep();
+        if (from_events(w))
+            nosi_place_find(w);
         sleep_worker(w);
         if (is_retired(w))
             retire(w);

@@ -5,6 +5,7 @@
 #include "test.h"
 #include "vm/util/alloc.h"
 #include "vm/util/arena.h"
+#include "vm/util/cpus.h"
 #include "vm/util/hashmap.h"
 #include "vm/util/intern.h"
 #include "vm/util/strbuf.h"
@@ -270,6 +271,18 @@ TEST(utf8_offsets_count_scalars)
     }
     CHECK_EQ(offset, n);
     CHECK_EQ(nosi_utf8_offset(s, n, 1000), n);
+}
+
+TEST(a_thread_goes_to_a_processor_and_may_leave_it)
+{
+    unsigned n = nosi_cpus();
+    uint64_t waited = nosi_cpu_waited_ns();
+    nosi_cpu_go(nosi_cpu_here());
+    CHECK_EQ(nosi_cpus(), n);
+    nosi_cpu_go(-1);
+    nosi_cpu_go(1 << 20); // there are none of these
+    CHECK_EQ(nosi_cpus(), n);
+    CHECK(nosi_cpu_waited_ns() >= waited);
 }
 
 TEST(unicode_classes_and_case)
