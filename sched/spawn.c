@@ -412,13 +412,12 @@ bool nosi_deliver_locked(Proc *to, uint64_t from, Msg *m)
     return mine;
 }
 
-/* A mailbox with a backlog gets lanes: several times as many as senders can run at once, so that
- * they seldom share one. */
+/* A mailbox with a backlog gets lanes: so many more than senders can run at once that they seldom
+ * share one. (Two senders in one lane are as slow as without lanes.) */
 static void begin_flood(Sched *s, uint64_t serial)
 {
-    uint32_t workers = atomic_load_explicit(&s->n_workers, memory_order_relaxed), n_lanes = 1;
-    while (workers > 1 && n_lanes < 4 * workers && n_lanes < FLOOD_MAX_LANES)
-        n_lanes *= 2;
+    uint32_t workers = atomic_load_explicit(&s->n_workers, memory_order_relaxed);
+    uint32_t n_lanes = workers > 1 ? FLOOD_MAX_LANES : 1;
     Flood *f = nosi_flood_new(n_lanes);
     Proc *to = nosi_pid_lock(s, serial);
     if (to) {
