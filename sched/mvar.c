@@ -15,10 +15,8 @@
 #define OUTSIDE         (((uint64_t)1 << 60) - 1) // the serial of nosi_mvar_store
 
 enum {
-    // At a held lock a process looks so often before it waits: its owner needs a few instructions.
-    // Between two looks it pauses for what several increments take: asked at once, the lock would
-    // go
-    // from core to core with each of them.
+    // So often a process looks at a held lock before it waits: its owner needs a few instructions.
+    // In between it pauses for several increments: else the lock changes cores with each of them.
     LOOKS = 16,
     PAUSES = 16,
     PATIENCE = 3, // vain wake-ups until a waiter is given the lock

@@ -48,8 +48,7 @@ enum {
     EARLY_ROUNDS = 3,        // for so many collections that is believed; then it is seen again
     OLD_BLOCK_MAX = 1 << 20, // words of the largest old block
     OFFHEAP_MIN = 1 << 20,   // bytes
-    TENURED_MIN =
-        YOUNG_MAX, // a result of so many words is built in a block of its own that becomes old
+    TENURED_MIN = YOUNG_MAX, // results of so many words get a block that becomes old
 };
 
 #endif
