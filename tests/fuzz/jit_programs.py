@@ -3,7 +3,7 @@
 
     jit_programs.py --nostos BINARY [--seconds N | --programs N] [--seed N] [--keep DIR]
 
-Each program has functions over Int, Float, Bool, lists, tuples, records, variants, closures and cells, with loops, recursion,
+Once a minute it prints how far it is. Each program has functions over Int, Float, Bool, lists, tuples, records, variants, closures and cells, with loops, recursion,
 pattern matching, exceptions and processes; main calls them with many arguments and prints what they give, exceptions included.
 It also has pipelines of list functions, each
 of them once more with a list at every stage: values and effects must be the same (vm/compile/fuse.c).
@@ -393,12 +393,16 @@ def main():
     ap.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the first program; the others count up")
     ap.add_argument("--keep", default=".", help="directory for programs that differ")
     opt = ap.parse_args()
-    end, n, refused, calls = time.monotonic() + opt.seconds, 0, 0, 0
+    start = time.monotonic()
+    end, tell, n, refused, calls = start + opt.seconds, start + 60, 0, 0, 0
     with tempfile.TemporaryDirectory() as tmp:
         path = pathlib.Path(tmp, "program.nos")
         while time.monotonic() < end and n < opt.programs:
             seed = opt.seed + n
             n += 1
+            if time.monotonic() >= tell:
+                print(f"{n - 1} programs from seed {opt.seed}, no difference so far", flush=True)
+                tell += 60
             text = Gen(random.Random(seed)).program()
             path.write_text(text)
             want = run(opt.nostos, path, "off", False, 5)

@@ -451,20 +451,27 @@ static void random_json(StrBuf *out, uint64_t *seed, int depth)
     }
 }
 
+/* Reads the text in pieces of `step` and writes it again: it is the same. Takes the text. */
+static Value round_trip(StrBuf *text, size_t step)
+{
+    StrBuf error = {0};
+    Value v = VALUE_UNIT;
+    CHECK_EQ(parse_steps(nosi_strbuf_cstr(text), text->n, step, &v, &error), JSON_DONE);
+    check_text(v, nosi_strbuf_cstr(text));
+    nosi_strbuf_free(text);
+    nosi_strbuf_free(&error);
+    return v;
+}
+
 TEST(random_round_trips)
 {
     nosi_shapes_init();
     nosi_heap_init(h, NULL, NULL);
     for (uint64_t k = 1; k <= 2000; k++) {
         uint64_t seed = k;
-        StrBuf text = {0}, error = {0};
-        Value v;
+        StrBuf text = {0};
         random_json(&text, &seed, 6);
-        CHECK_EQ(parse_steps(nosi_strbuf_cstr(&text), text.n, 1 + rnd(&seed) % 50, &v, &error),
-                 JSON_DONE);
-        check_text(v, nosi_strbuf_cstr(&text));
-        nosi_strbuf_free(&text);
-        nosi_strbuf_free(&error);
+        round_trip(&text, 1 + rnd(&seed) % 50);
     }
     nosi_heap_free(h);
 }
@@ -576,17 +583,14 @@ TEST(escapes_side_by_side)
     nosi_shapes_init();
     nosi_heap_init(h, NULL, NULL);
     for (size_t k = 0; k < 6 * 6 * 6; k++) {
-        StrBuf text = {0}, error = {0};
+        StrBuf text = {0};
         char escape[8];
-        Value v;
         nosi_strbuf_putc(&text, '"');
         for (size_t i = 0, code = k; i < 9; i++, code = i % 3 ? code / 6 : k)
             nosi_strbuf_add(&text, escape,
                             expected_escape(escape, (unsigned char)special[code % 6]));
         nosi_strbuf_putc(&text, '"');
-        CHECK_EQ(parse_steps(text.s, text.n, 3, &v, &error), JSON_DONE);
-        check_text(v, text.s);
-        nosi_strbuf_free(&text);
+        round_trip(&text, 3);
     }
     nosi_heap_free(h);
 }
@@ -598,16 +602,13 @@ TEST(characters_across_words)
     nosi_heap_init(h, NULL, NULL);
     for (size_t n = 0; n < 40; n++)
         for (size_t at = 0; at <= n; at++) {
-            StrBuf text = {0}, error = {0};
-            Value v;
+            StrBuf text = {0};
             nosi_strbuf_putc(&text, '"');
             for (size_t i = 0; i <= n; i++)
                 nosi_strbuf_puts(&text, i == at ? "\303\251" : "a");
             nosi_strbuf_putc(&text, '"');
-            CHECK_EQ(parse_steps(text.s, text.n, 1000, &v, &error), JSON_DONE);
+            Value v = round_trip(&text, 1000);
             CHECK_EQ(nosi_string_length(obj_value(value_obj(v), 0)), n + 1);
-            check_text(v, text.s);
-            nosi_strbuf_free(&text);
         }
     nosi_heap_free(h);
 }
