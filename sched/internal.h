@@ -134,6 +134,11 @@ struct SchedCall {
 extern _Thread_local Worker *nosi_worker; // the worker this thread is, or NULL
 
 /* worker.c */
+NOS_INLINE Worker *nosi_worker_at(Sched *s, uint32_t i) // i < n_started
+{
+    // Acquire pairs with the release in start_worker_locked.
+    return __atomic_load_n(&s->workers[i], __ATOMIC_ACQUIRE);
+}
 void nosi_runq_push(Sched *s, Proc *p);      // p just became RUNNABLE; any thread
 void nosi_runq_push_next(Sched *s, Proc *p); // the same, and it should run soon on this worker
 /* The same for a new process: when nothing else waits here it is kept for this worker, because its

@@ -35,8 +35,7 @@ static int other_place(const Worker *w, uint32_t n)
 {
     int here = nosi_cpu_here();
     for (uint32_t i = 1; i < n; i++) {
-        // Acquire pairs with the release in start_worker_locked.
-        const Worker *o = __atomic_load_n(&w->sched->workers[(w->index + i) % n], __ATOMIC_ACQUIRE);
+        const Worker *o = nosi_worker_at(w->sched, (w->index + i) % n);
         int cpu = atomic_load_explicit(&o->sleeps_on, memory_order_relaxed);
         if (cpu >= 0 && cpu != here)
             return cpu;

@@ -172,12 +172,6 @@ static Proc *from_others(Worker *w, Proc **got, uint32_t n, bool events)
     return n ? got[0] : NULL;
 }
 
-static Worker *worker_at(Sched *s, uint32_t i)
-{
-    // Acquire pairs with the release in start_worker_locked.
-    return __atomic_load_n(&s->workers[i], __ATOMIC_ACQUIRE);
-}
-
 static uint32_t n_workers(const Sched *s)
 {
     return atomic_load_explicit(&s->n_workers, memory_order_relaxed); // a hint
@@ -197,7 +191,7 @@ static bool any_queued(Sched *s, bool reserved_too)
         return true;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
-        Worker *w = worker_at(s, i);
+        Worker *w = nosi_worker_at(s, i);
         if (w && nosi_deque_count(&w->q) && (reserved_too || !is_reserved(w)))
             return true;
     }
@@ -260,7 +254,7 @@ static Worker *random_other(Worker *w)
     if (n < 2)
         return NULL;
     uint32_t i = (uint32_t)(nosi_rng_next(&w->rng) % (n - 1));
-    return worker_at(w->sched, i < w->index ? i : i + 1);
+    return nosi_worker_at(w->sched, i < w->index ? i : i + 1);
 }
 
 /* A worker that always has something to run never steals. So that processes that compute get equal
@@ -516,7 +510,7 @@ static uint64_t count_ended(Sched *s)
     uint64_t sum = 0;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
     for (uint32_t i = 0; i < n; i++) {
-        Worker *w = worker_at(s, i);
+        Worker *w = nosi_worker_at(s, i);
         // Relaxed: a statistic. What a worker misses here it sees when it next goes to sleep.
         sum += w ? atomic_load_explicit(&w->n_ended, memory_order_relaxed) : 0;
     }
@@ -695,7 +689,7 @@ uint64_t nosi_timers_next(Sched *s)
     uint64_t first = UINT64_MAX;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
     for (uint32_t i = 0; i < n; i++) {
-        Worker *w = worker_at(s, i);
+        Worker *w = nosi_worker_at(s, i);
         if (w)
             first = NOS_MIN(first, atomic_load_explicit(&w->timers.next, memory_order_relaxed));
     }
@@ -717,7 +711,7 @@ static bool fire_all(Sched *s, uint32_t from)
     bool any = false;
     uint32_t n = atomic_load_explicit(&s->n_started, memory_order_acquire);
     for (uint32_t i = from; i < n; i++) {
-        Worker *w = worker_at(s, i);
+        Worker *w = nosi_worker_at(s, i);
         any = (w && fire(w)) || any;
     }
     return any;
@@ -764,7 +758,7 @@ static Proc *look_everywhere(Worker *w)
         return NULL;
     uint32_t start = (uint32_t)nosi_rng_next(&w->rng);
     for (uint32_t i = 0; i < n; i++) {
-        Worker *victim = worker_at(s, (start + i) % n);
+        Worker *victim = nosi_worker_at(s, (start + i) % n);
         if (victim && victim != w && (p = steal_from(w, victim)))
             return p;
     }
@@ -890,10 +884,11 @@ static void poll_sometimes(Worker *w)
 /* Another process has ended here. While processes end and hardly any are spawned, what they leave
  * goes back to the system at once: the allocator looks at the time only when something else is
  * freed, so after a burst most would stay. While as many are spawned their memory is wanted again.
+ * (One slice can spawn thousands, which end in a row: only what is more than that says anything.)
  */
 static void count_end(Worker *w)
 {
-    enum { JUDGE = 1024 };
+    enum { JUDGE = 1 << 15 };
     Sched *s = w->sched;
     uint64_t n = atomic_load_explicit(&w->n_ended, memory_order_relaxed) + 1;
     atomic_store_explicit(&w->n_ended, n, memory_order_relaxed);
@@ -1297,7 +1292,7 @@ void nosi_workers_show(Sched *s, StrBuf *out)
         out, "  workers: %u of %u started, %u busy, %u searching, %u asleep; queued:", started,
         n_workers(s), started - idle, searching, sleeping);
     for (uint32_t i = 0; i < started; i++) {
-        Worker *w = worker_at(s, i);
+        Worker *w = nosi_worker_at(s, i);
         if (w)
             nosi_strbuf_printf(out, " %u", nosi_deque_count(&w->q));
     }

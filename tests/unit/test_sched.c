@@ -1,9 +1,11 @@
 /* test_sched.c -- spawn, send, receive, parking and waking, kill in every state, deadlock, links,
  * limits. */
 #include <pthread.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "sched/internal.h"
+#include "sched/long.h"
 #include "sched/mvar.h"
 #include "tests/unit/asm.h"
 #include "tests/unit/test.h"
@@ -479,6 +481,26 @@ TEST(memory_goes_back_after_a_burst)
             usleep(1000);
         nosi_sched_free(s);
     }
+#endif
+}
+
+// And stays while as many are spawned as end, though one slice spawns thousands and they end in a
+// row.
+TEST(memory_stays_while_processes_replace_each_other)
+{
+#if NOS_MIMALLOC
+    enum { N = 200000 };
+    struct rusage before, after;
+    Sched *s = sched(1);
+    nosi_slice_budget = 300000; // as if compiled: the interpreter spawns hundreds in a slice
+    CHECK_EQ(int_outcome(nosi_sched_call(s, fan_in(N / 4))), N / 4);
+    getrusage(RUSAGE_SELF, &before);
+    CHECK_EQ(int_outcome(nosi_sched_call(s, fan_in(N))), N);
+    getrusage(RUSAGE_SELF, &after);
+    printf("      %ld page faults\n", after.ru_minflt - before.ru_minflt);
+    CHECK_LT(after.ru_minflt - before.ru_minflt, N / 50);
+    nosi_slice_budget = SLICE_BUDGET;
+    nosi_sched_free(s);
 #endif
 }
 
