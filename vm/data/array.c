@@ -3,7 +3,6 @@
 
 #include "vm/data/num.h"
 #include "vm/util/alloc.h"
-#include "vm/util/huge.h"
 
 const char *nosi_array_type_name(ElemKind kind)
 {
@@ -21,7 +20,7 @@ bool nosi_array_new_raw(Heap *h, ElemKind kind, size_t n, Value *out)
         return false;
     if (!nosi_heap_reserve_bytes(h, ARRAY_WORDS + 1, bytes))
         return false;
-    void *mem = bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
+    void *mem = nosi_try_alloc_big(bytes);
     if (!mem)
         return false;
     Object *o = nosi_heap_take_nogc(h, OBJ_ARRAY, kind, ARRAY_WORDS);

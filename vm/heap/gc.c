@@ -27,7 +27,6 @@
 #include "vm/heap/scan.h"
 #include "vm/util/alloc.h"
 #include "vm/util/count.h"
-#include "vm/util/huge.h"
 #include "vm/util/vec.h"
 
 typedef struct Range {
@@ -146,18 +145,12 @@ static bool find_spare(size_t bytes, size_t most, Spare *out)
     return true;
 }
 
-/* A block that has room for a huge page asks for them (vm/util/huge.h): most of what a growing heap
- * costs is the first touch of its pages. And where a way through the heap is a chain of cache
- * misses, each of them costs a quarter more with small ones. */
-static void *fresh_space(size_t bytes)
-{
-    return bytes >= HUGE_PAGE ? nosi_try_alloc_huge(bytes) : nosi_try_alloc(bytes);
-}
-
 void *nosi_gc_alloc_space(size_t bytes)
 {
+    // Most of what a growing heap costs is the first touch of its pages. And where a way through
+    // the heap is a chain of cache misses, each of them costs a quarter more with small pages.
     Spare x;
-    return find_spare(bytes, bytes, &x) ? x.p : fresh_space(bytes);
+    return find_spare(bytes, bytes, &x) ? x.p : nosi_try_alloc_big(bytes);
 }
 
 /* The same, or up to half as much again: *bytes is what it is. */
@@ -168,7 +161,7 @@ static void *alloc_space_of_about(size_t *bytes)
         *bytes = x.bytes;
         return x.p;
     }
-    return fresh_space(*bytes);
+    return nosi_try_alloc_big(*bytes);
 }
 
 size_t nosi_gc_spare_bytes(void)
@@ -623,11 +616,9 @@ NOS_INLINE bool is_interesting(Gc *g, Value was, Value now)
  * Such an address is in new blocks, which is_kept_old does not know. */
 static bool is_promoted_now(const Gc *g, uintptr_t p)
 {
-    for (uint32_t i = g->filled.n; i-- > 0;) {
-        const OldBlock *b = g->filled.at[i];
-        if (p - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+    for (uint32_t i = g->filled.n; i-- > 0;)
+        if (old_block_holds(g->filled.at[i], p))
             return true;
-    }
     return false;
 }
 
@@ -780,11 +771,9 @@ static void sweep_begin(Gc *g)
 
 static bool is_tenured(const Gc *g, const Object *o)
 {
-    for (uint32_t i = 0; i < g->n_tenured; i++) {
-        const OldBlock *b = g->filled.at[i];
-        if ((uintptr_t)o - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+    for (uint32_t i = 0; i < g->n_tenured; i++)
+        if (old_block_holds(g->filled.at[i], (uintptr_t)o))
             return true;
-    }
     return false;
 }
 

@@ -489,7 +489,7 @@ static bool is_surely_old(const Heap *h, uintptr_t p)
     enum { BLOCKS = 16 };
     const OldBlock *b = h->old;
     for (int i = 0; b && i < BLOCKS; b = b->next, i++)
-        if (p - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data)
+        if (old_block_holds(b, p))
             return true;
     return false;
 }

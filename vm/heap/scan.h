@@ -70,4 +70,9 @@ struct OldBlock {
     Value *scan; // while collecting: promoted words from here on are still to be scanned
     Value data[];
 };
+
+NOS_INLINE bool old_block_holds(const OldBlock *b, uintptr_t p)
+{
+    return p - (uintptr_t)b->data < (uintptr_t)b->limit - (uintptr_t)b->data;
+}
 #endif

@@ -70,15 +70,17 @@ void *nosi_try_alloc(size_t bytes)
     return RAW_MALLOC(bytes ? bytes : 1);
 }
 
-void *nosi_try_alloc_huge(size_t bytes)
+void *nosi_try_alloc_big(size_t bytes)
 {
 #if NOS_MIMALLOC
+    if (bytes < HUGE_PAGE)
+        return nosi_try_alloc(bytes);
     void *p = RAW_ALIGNED(HUGE_PAGE, bytes);
     if (p)
         nosi_huge_advise(p, bytes & ~(size_t)(HUGE_PAGE - 1));
     return p;
 #else
-    return RAW_MALLOC(bytes);
+    return nosi_try_alloc(bytes);
 #endif
 }
 

@@ -13,9 +13,9 @@ void *nosi_alloc(size_t bytes);            // gives uninitialised memory
 void *nosi_calloc(size_t n, size_t bytes); // gives zeroed memory
 void *nosi_realloc(void *p, size_t bytes); // takes p, gives the new block
 void *nosi_try_alloc(size_t bytes);        // gives memory or NULL
-/* The same for big blocks (HUGE_PAGE bytes and more): backed by huge pages where they pay, see
- * vm/util/huge.h. */
-void *nosi_try_alloc_huge(size_t bytes);
+/* The same for blocks that may be big: from HUGE_PAGE bytes on huge pages stand behind them where
+ * they pay, see vm/util/huge.h. */
+void *nosi_try_alloc_big(size_t bytes);
 void *nosi_alloc_aligned(size_t align,
                          size_t bytes); // gives memory aligned to `align` (a power of two)
 void nosi_free(void *p);                // takes p; NULL is fine
