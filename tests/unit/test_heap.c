@@ -207,6 +207,31 @@ TEST(small_garbage_costs_little)
     nosi_heap_free(&h);
 }
 
+// The same memory again and again: it is in the cache, and no other has to come from the system.
+TEST(a_young_block_of_which_nothing_survives_stays)
+{
+    Heap h;
+    Value kept = VALUE_NIL;
+    nosi_heap_init(&h, NULL, NULL);
+    ROOT(&h, kept);
+    const Value *last = NULL;
+    int moves = 0;
+    for (int i = 0; i < 10000000; i++) {
+        CHECK(nosi_heap_reserve(&h, FLOAT_WORDS));
+        nosi_float_nogc(&h, i);
+        if (i > 1000000 && h.base != last) // its size has settled
+            moves++;
+        last = h.base;
+    }
+    CHECK(moves == 0 || !NOS_MIMALLOC);
+    CHECK(nosi_heap_reserve(&h, CONS_WORDS));
+    kept = nosi_cons_nogc(&h, value_small(1), VALUE_NIL);
+    nosi_heap_collect(&h, false);
+    CHECK(h.base != last && value_cell(kept) == h.base);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
 // Survivors are kept young once to find out whether they die soon. Where they do not, they are
 // copied once for a while.
 TEST(what_lives_long_is_copied_once)

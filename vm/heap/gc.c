@@ -215,6 +215,19 @@ void nosi_gc_free_space(void *p, size_t bytes)
     nosi_free(p);
 }
 
+/* The same for a block that nobody has touched: it costs nothing to get another one, so it is kept
+ * where there is room, and is the first to go. */
+static void free_untouched(void *p, size_t bytes)
+{
+    if (bytes < SPARE_MIN || spare.n == SPARES || spare.bytes + bytes > SPARE_ALL) {
+        nosi_free(p);
+        return;
+    }
+    memmove(&spare.at[1], &spare.at[0], spare.n++ * sizeof spare.at[0]);
+    spare.at[0] = (Spare){p, bytes};
+    spare.bytes += bytes;
+}
+
 /* ---- ranges
  * --------------------------------------------------------------------------------------------------
  */
@@ -1011,13 +1024,35 @@ static bool free_from_space(Gc *g)
     return true;
 }
 
+/* Nothing stays young, and the young block has the size that is wanted: it goes on as it is, and
+ * the new one, which nobody has touched, is given up for it. So a heap whose young objects all die
+ * stays in the same lines of the cache, and one whose objects are promoted needs half the pages. */
+static void keep_young_block(Gc *g, size_t want)
+{
+    Heap *h = g->h;
+    Value **base = &h->base, **end = &h->young_end;
+    if (g->to_top != g->to || !NOS_MIMALLOC || nosi_gc_stress) // the last two: see
+        return;                                                // nosi_gc_free_space
+    for (YoungBlock *y = g->dead_young; y; y = y->next)
+        if (!y->tenured && y->end - y->base > *end - *base) {
+            base = &y->base;
+            end = &y->end;
+        }
+    size_t have = (size_t)(*end - *base), new = (size_t)(g->to_end - g->to);
+    if (have < want || have / 2 > new)
+        return;
+    free_untouched(g->to, new * sizeof(Value));
+    g->to = g->to_top = *base;
+    g->to_end = *end;
+    *base = *end = NULL;
+}
+
 /* To-space becomes the heap. */
 static void install(Gc *g)
 {
     Heap *h = g->h;
     size_t need = g->need;
     detach_from_space(g);
-    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
     h->words_allocated += g->allocated;
     OldBlock *old = g->major ? NULL : g->kept;
     for (uint32_t i = g->n_tenured; i < g->filled.n; i++) {
@@ -1039,20 +1074,21 @@ static void install(Gc *g)
                  ((1u << 28) - 1); // object sizes have 24 bits
 
     size_t used = (size_t)(g->to_top - g->to);
-    h->base = g->to;
-    h->mark = h->top = g->to_top;
-    h->young_end = g->to_end;
     if (!g->major && !g->early && g->aged >= EARLY_MIN && g->promoted >= g->aged / 4 * 3)
         h->early = EARLY_ROUNDS;
     size_t survived = used + (g->early && !g->major ? g->promoted : 0);
     h->young_target = (uint32_t)next_target(g, survived, need); // at most what a stack has words
-    if (nosi_gc_stress) {
+    size_t want = NOS_MAX((size_t)h->young_target,
+                          used + need + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
+    keep_young_block(g, want);
+    nosi_gc_free_space(h->base, (size_t)((char *)h->young_end - (char *)h->base));
+    h->base = g->to;
+    h->mark = h->top = g->to_top;
+    h->young_end = g->to_end;
+    if (nosi_gc_stress)
         h->limit = h->top + need; // exactly what was asked for: taking more is found at once
-    } else {
-        size_t want = NOS_MAX((size_t)h->young_target,
-                              used + need + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
+    else
         h->limit = h->base + NOS_MIN((size_t)(h->young_end - h->base), want);
-    }
     if (h->max_words) {
         size_t in_use =
             nosi_heap_live_words(h) + h->offheap->bytes / 8 + h->offheap->shared->charged;
