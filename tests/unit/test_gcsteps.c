@@ -277,6 +277,37 @@ TEST(a_big_result_becomes_old_where_it_is)
     }
 }
 
+/* The next major collection does not come because of one, but of several that were dropped. */
+TEST(big_results_are_not_copied_at_once)
+{
+    Heap h;
+    Regs g;
+    size_t most = 0;
+    int moves = 0;
+    regs_init(&g);
+    nosi_heap_init(&h, walk_regs, &g);
+    nosi_heap_set_stepwise(&h);
+    for (int round = 0; round < 12; round++) {
+        g.r[0] = VALUE_NIL;
+        CHECK(nosi_heap_reserve(&h, TENURED_MIN));
+        for (int i = 0; i < TENURED_MIN / CONS_WORDS; i++)
+            g.r[0] = nosi_cons_nogc(&h, VALUE_UNIT, g.r[0]);
+        Value big = g.r[0];
+        for (int i = 0; i < TENURED_MIN; i++) { // what comes next is short-lived
+            CHECK(nosi_heap_reserve(&h, CONS_WORDS));
+            g.r[1] = nosi_cons_nogc(&h, VALUE_UNIT, VALUE_NIL);
+            if (i % 1000 == 0)
+                run_due(&h, 4096);
+        }
+        moves += g.r[0].bits != big.bits;
+        most = NOS_MAX(most, h.old_words);
+        CHECK(round > 0 || moves == 0);
+    }
+    CHECK(moves <= 4); // in a third of the rounds
+    CHECK(most <= 3 * (size_t)TENURED_MIN + 10000);
+    nosi_heap_free(&h);
+}
+
 TEST(a_big_result_is_given_up)
 {
     uint64_t regions = nosi_region_stats().regions, seed = 5;

@@ -373,21 +373,57 @@ TEST(an_idle_heap_is_tiny)
     CHECK(sizeof(Heap) <= 320);
 }
 
+static Value new_string(Heap *h, size_t n)
+{
+    CHECK(nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1 + CONS_WORDS, n));
+    StrBlob *b = nosi_blob_new(n);
+    b->used = n;
+    Object *o = nosi_heap_take_nogc(h, OBJ_LSTRING, 0, LSTRING_WORDS);
+    memset(o->word, 0, LSTRING_WORDS * 8);
+    o->word[LSTRING_BLOB] = (uint64_t)(uintptr_t)b;
+    o->word[LSTRING_BYTES] = n;
+    nosi_heap_add_offheap_nogc(h, o, n);
+    return value_object(o);
+}
+
+// A heap of 8 MB is not copied for each megabyte of strings.
+TEST(offheap_memory_does_not_make_big_heaps_move)
+{
+    enum { CELLS = 1 << 19 };
+    Heap h;
+    nosi_heap_init(&h, NULL, NULL);
+    Value list = build_list(&h, CELLS);
+    ROOT(&h, list);
+    nosi_heap_collect(&h, true);
+    nosi_heap_collect(&h, false); // old now
+    CHECK(h.old_words == CELLS * CONS_WORDS);
+    Value last = list, strings = VALUE_NIL;
+    ROOT(&h, strings);
+    int moves = 0;
+    for (int i = 0; i < 1000; i++) { // 100 MB, in tens that get old before they die
+        strings = nosi_cons_nogc(&h, new_string(&h, 100000), strings);
+        if (i % 5 == 4)
+            nosi_heap_collect(&h, false);
+        if (i % 10 == 9)
+            strings = VALUE_NIL;
+        moves += list.bits != last.bits;
+        last = list;
+        CHECK(h.offheap->bytes <= 20000000);
+        CHECK(i > 70 || moves == 0);
+    }
+    CHECK(moves >= 3 && moves <= 12);
+    UNROOT(&h);
+    UNROOT(&h);
+    nosi_heap_free(&h);
+}
+
 TEST(offheap_memory_is_collected_and_freed)
 {
     Heap h;
     nosi_heap_init(&h, NULL, NULL);
     // 1 GB of garbage strings behind a tiny heap must not pile up.
     for (int i = 0; i < 1000; i++) {
-        size_t n = 1 << 20;
-        CHECK(nosi_heap_reserve_bytes(&h, LSTRING_WORDS + 1, n));
-        StrBlob *b = nosi_blob_new(n);
-        b->used = n;
-        Object *o = nosi_heap_take_nogc(&h, OBJ_LSTRING, 0, LSTRING_WORDS);
-        memset(o->word, 0, LSTRING_WORDS * 8);
-        o->word[LSTRING_BLOB] = (uint64_t)(uintptr_t)b;
-        o->word[LSTRING_BYTES] = n;
-        nosi_heap_add_offheap_nogc(&h, o, n);
+        new_string(&h, 1 << 20);
         CHECK(h.offheap->bytes < 10 << 20);
     }
     nosi_heap_collect(&h, true);

@@ -1099,6 +1099,8 @@ static void install(Gc *g)
     if (g->major)
         // What is alive may be young still: then it has just to be promoted.
         h->old_limit_words = h->old_words + NOS_MAX(h->old_words, used) + 1024;
+    if (h->offheap != &nosi_no_offheap)
+        h->offheap->tenured = g->major ? 0 : NOS_MAX(h->offheap->tenured, g->tenured);
     h->n_collections++;
 }
 

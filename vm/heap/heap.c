@@ -216,14 +216,27 @@ static bool extend(Heap *h, size_t words, size_t bytes, bool major)
     if (!p)
         return false;
     d = make_due(h, major || over);
-    nosi_heap_set_aside(h);
+    if (h->base)
+        nosi_heap_set_aside(h);
     d->tenured = b;
     h->base = h->mark = h->top = p;
     h->limit = h->young_end = p + n;
     return true;
 }
 
-/* The limit for memory off the heap, after a major collection or one that was made for it. */
+/* After a collection that was made for memory off the heap: is there hardly less of it? */
+static bool offheap_stays(const Heap *h, size_t bytes)
+{
+    return h->offheap->bytes + bytes > h->offheap->limit / 4 * 3;
+}
+
+/* And does a major collection pay then? It costs as much as there is in the old generation. */
+static bool offheap_pays(const Heap *h, size_t bytes)
+{
+    return offheap_stays(h, bytes) && h->offheap->bytes + bytes > h->old_words * sizeof(Value);
+}
+
+/* The limit for memory off the heap, after a major collection or when that does not pay. */
 static void set_offheap_limit(Heap *h, size_t bytes)
 {
     if (h->offheap != &nosi_no_offheap || bytes > OFFHEAP_MIN)
@@ -241,16 +254,15 @@ static void promote_next(Heap *h)
 static void settle(Heap *h)
 {
     HeapDue *d = h->offheap->due;
-    bool full = h->offheap->bytes > h->offheap->limit;
     d->running = NULL;
-    if (!d->major && (full || over_limit(h, 0, 0))) {
+    if (!d->major && ((d->offheap && offheap_pays(h, 0)) || over_limit(h, 0, 0))) {
         d->major = true;
         return;
     }
-    if (d->major)
+    if (d->major || (d->offheap && offheap_stays(h, 0)))
         set_offheap_limit(h, 0);
     if (d->trim) {
-        d->trim = d->major = false;
+        d->trim = d->major = d->offheap = false;
         promote_next(h);
         return;
     }
@@ -292,13 +304,22 @@ bool nosi_heap_collect_soon(Heap *h, bool major)
     return false;
 }
 
+/* A big result that became old as it was had just been built, so it is alive, and the next major
+ * collection, which would copy it, need not come because of it. Of several only the largest counts:
+ * the others may be dead by now. */
+static size_t old_limit(const Heap *h)
+{
+    return h->old_limit_words + h->offheap->tenured;
+}
+
 static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
 {
     HeapDue *d = h->offheap->due;
     if (words >= (size_t)1 << 44 || bytes >= (size_t)1 << 47)
         return false;
     if (!h->base && !over_limit(h, words, bytes))
-        return first_block(h, words);
+        return h->stepwise && words >= TENURED_MIN ? extend(h, words, bytes, false)
+                                                   : first_block(h, words);
     if (d && d->exhausted) {
         if (over_limit(h, words, bytes))
             return false;
@@ -308,24 +329,25 @@ static bool collect_and_reserve(Heap *h, size_t words, size_t bytes)
 
     bool offheap_full = h->offheap->bytes + bytes > h->offheap->limit;
     bool major =
-        h->old_words > h->old_limit_words || h->offheap->shared->words > h->offheap->shared->limit;
+        h->old_words > old_limit(h) || h->offheap->shared->words > h->offheap->shared->limit;
     if (nosi_gc_stress) // majors cost as much as there is to copy: keep a big heap's share bearable
         major |= h->n_collections % NOS_MAX((size_t)8, h->old_words / 64) == 7;
     if (h->stepwise && h->base &&
         ((d && !nosi_gc_stress) || is_long(h, major) || words >= TENURED_MIN) &&
-        extend(h, words, bytes, major))
+        extend(h, words, bytes, major)) {
+        h->offheap->due->offheap |= offheap_full;
         return true;
+    }
     major |= d && d->major;
     if (!nosi_gc_run(h, major, words))
         return false;
-    if (!major && ((offheap_full && h->offheap->bytes + bytes > h->offheap->limit) ||
-                   over_limit(h, words, bytes))) {
+    if (!major && ((offheap_full && offheap_pays(h, bytes)) || over_limit(h, words, bytes))) {
         major = true;
         if (!nosi_gc_run(h, true, words))
             return false;
     }
     forget_due(h);
-    if (offheap_full || major)
+    if (major || (offheap_full && offheap_stays(h, bytes)))
         set_offheap_limit(h, bytes);
     return !over_limit(h, words, bytes);
 }

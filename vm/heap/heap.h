@@ -76,6 +76,7 @@ typedef struct HeapDue {
     size_t full_words, tenured_words; // in them; in those of them that become old as they are
     OldBlock *tenured;                // the current young block is in this one; or NULL
     bool major;
+    bool offheap;   // because of memory off the heap
     bool trim;      // the process waits: what survives is promoted by a second one
     bool exhausted; // a major one left more than max_words: nothing more can be had
 } HeapDue;
@@ -84,9 +85,11 @@ typedef struct HeapDue {
  * before. Chains of handles go through word 0. */
 typedef struct OffHeap {
     Object *young, *old;
-    size_t bytes;       // memory behind all handles: counts towards "collect soon"
-    size_t old_bytes;   // the part of it behind `old`, as of the last collection
-    size_t limit;       // more bytes ask for a collection
+    size_t bytes;     // memory behind all handles: counts towards "collect soon"
+    size_t old_bytes; // the part of it behind `old`, as of the last collection
+    size_t limit;     // more bytes ask for a collection
+    size_t tenured;   // words of the largest young block that became old as it was, since the last
+                      // major collection
     HeapShared *shared; // never NULL
     HeapDue *due;       // or NULL. (Here because a process must stay small.)
 } OffHeap;
