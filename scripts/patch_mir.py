@@ -29,6 +29,14 @@ PATCHES = [
      "/* we can not use gen_add_insn_xxx becuase",
      "if (MIR_call_code_p (dst_insn->code)) bb->call_p = TRUE;\n      /* we can not use gen_add_insn_xxx becuase"),
 
+    ("mir-gen.c", "in a loop that nothing enters any more a phi may be its own only input: it is no copy of something else; what "
+     "uses it went on referring to it after it was freed (the loop goes later)",
+     "&& MIR_reg_hard_reg_name (ctx, insn->ops[1].u.var - MAX_HARD_REG, func) == NULL) {\n          remove_copy (gen_ctx, insn);\n"
+     "          continue;\n        }\n        bb_insn->gvn_val_const_p = FALSE;",
+     "&& MIR_reg_hard_reg_name (ctx, insn->ops[1].u.var - MAX_HARD_REG, func) == NULL\n            && (se = insn->ops[1].data) != NULL "
+     "&& se->def != bb_insn) {\n          remove_copy (gen_ctx, insn);\n"
+     "          continue;\n        }\n        bb_insn->gvn_val_const_p = FALSE;"),
+
     ("mir-gen-x86_64.c", "a square root is one instruction (MIR_SQRT of jit/mirctx.h), not a call that spills every double",
      '  {MIR_DNEG, "r 0"',
      '  {MIR_UNSPEC, "c1 r r", "F2 Y 0F 51 r1 R2", 0}, {MIR_UNSPEC, "c1 r md", "F2 Y 0F 51 r1 m2", 0},\n  {MIR_DNEG, "r 0"'),
