@@ -219,7 +219,8 @@ void nosi_gc_free_space(void *p, size_t bytes)
  * where there is room, and is the first to go. */
 static void free_untouched(void *p, size_t bytes)
 {
-    if (bytes < SPARE_MIN || spare.n == SPARES || spare.bytes + bytes > SPARE_ALL) {
+    if (bytes < SPARE_MIN || bytes > SPARE_MAX || spare.n == SPARES ||
+        spare.bytes + bytes > SPARE_ALL) {
         nosi_free(p);
         return;
     }
