@@ -55,6 +55,9 @@ struct Worker {
     Proc *spare; // freed processes kept for the next spawns, linked through pid_next; owned
     uint32_t n_spare;
     uint32_t n_missed;             // spawns that found none
+    uint32_t n_dropped, n_marks;   // processes whose memory was freed here; how many are in
+    Proc *marks;                   // ended ones that are kept until there is time; owned
+    uint32_t marks_seen;           // Sched.marks_freed when it last gave memory back
     uint32_t n_sleeps, slept_tick; // see place.c: since it last looked; the tick when it last slept
     uint64_t looked_ns, waited_ns; // when it last looked, and how long it had waited by then
     FloodCache flood;              // of the receiver it last sent to that has lanes
@@ -99,12 +102,13 @@ struct Sched {
     PidShard pids[PID_SHARDS];
     /* stash_lock */
     Spin stash_lock;
-    Proc *stash;                // batches of spare processes, see spawn.c; owned
-    Proc *outside;              // of a batch that was taken for threads that are no workers
-    _Atomic(bool) stash_wanted; // spawns find it empty. A hint
-    _Atomic(uint32_t) n_stash;  // written under the lock, read by anybody as a hint
-    _Atomic(bool) gives_back;   // what nosi_alloc_give_back was last told
-    NameTable *names;           // owned; fixed
+    Proc *stash;                   // batches of spare processes, see spawn.c; owned
+    Proc *outside;                 // of a batch that was taken for threads that are no workers
+    _Atomic(bool) stash_wanted;    // spawns find it empty. A hint
+    _Atomic(uint32_t) n_stash;     // written under the lock, read by anybody as a hint
+    _Atomic(bool) gives_back;      // what nosi_alloc_give_back was last told
+    _Atomic(uint32_t) marks_freed; // how often a worker freed its marks. A hint
+    NameTable *names;              // owned; fixed
     /* inspect_mutex */
     pthread_mutex_t inspect_mutex;
     pthread_cond_t inspect_cond; // somebody answered

@@ -232,6 +232,25 @@ void nosi_spares_trim(Worker *w)
     nosi_spares_free(w->spare);
     w->spare = NULL;
     w->n_spare = 0;
+    if (w->marks) // their memory may be other workers' to give back: they look again
+        atomic_fetch_add_explicit(&w->sched->marks_freed, 1, memory_order_relaxed);
+    nosi_spares_free(w->marks);
+    w->marks = NULL;
+    w->n_marks = 0;
+}
+
+/* While processes end the allocator gives back what is free of a segment (32 MiB) when it frees
+ * another page of it some milliseconds later. After the last one of a burst that may never be. So a
+ * few processes of each segment are kept, and freed when there is time. */
+static bool keep_mark(Worker *w, Proc *p)
+{
+    enum { EVERY = 1 << 13, MARKS = 128 };
+    if (++w->n_dropped % EVERY || w->n_marks == MARKS)
+        return false;
+    p->pid_next = w->marks;
+    w->marks = p;
+    w->n_marks++;
+    return true;
 }
 
 Proc *nosi_proc_new(Sched *s, uint64_t parent)
@@ -502,7 +521,7 @@ void nosi_proc_free(Proc *p)
     nosi_heap_free(&p->heap);
     nosi_free(p->extra);
     if (w && w->sched == p->sched && p->stack_end - p->stack <= SPARE_STACK &&
-        keep_spare(p->sched, w, p))
+        (keep_spare(p->sched, w, p) || keep_mark(w, p)))
         return;
     proc_dealloc(p);
 }

@@ -519,7 +519,9 @@ static uint64_t count_ended(Sched *s)
 
 static bool may_trim(const Worker *w)
 {
-    return count_ended(w->sched) - w->trimmed >= MANY_PROCESSES;
+    // Relaxed: as above.
+    return count_ended(w->sched) - w->trimmed >= MANY_PROCESSES ||
+           atomic_load_explicit(&w->sched->marks_freed, memory_order_relaxed) != w->marks_seen;
 }
 
 /* There is time now: after many processes have ended memory goes back. What a worker allocated only
@@ -530,6 +532,7 @@ static void trim(Worker *w)
         return;
     w->trimmed = count_ended(w->sched);
     nosi_spares_trim(w);
+    w->marks_seen = atomic_load_explicit(&w->sched->marks_freed, memory_order_relaxed);
     nosi_alloc_trim();
     nosi_idle_recheck(w->sched);
 }
@@ -541,11 +544,12 @@ static void sleep_worker(Worker *w)
     bool counted = true; // in n_sleeping
     /* Spare blocks of the collector beyond KEEP, and of regions, go back when we have slept for
      * GRACE_NS: a program that reads a file sleeps a moment for each piece of it, and wants them
-     * again at once. */
+     * again at once. So does what ended processes leave (see keep_mark). */
     enum { KEEP = 1 << 21, GRACE_NS = 10000000 };
 
-    trim(w);
-    bool keeps = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes();
+    if (!w->loop)
+        trim(w);
+    bool keeps = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes() || may_trim(w);
     uint64_t since = keeps ? nosi_clock_ns() : 0;
 
     pthread_mutex_lock(&s->idle_mutex);
@@ -559,8 +563,12 @@ static void sleep_worker(Worker *w)
             w->searching = true;
             break;
         }
-        if (nosi_deque_count(&w->q) || any_work(s) || may_trim(w))
+        if (nosi_deque_count(&w->q) || any_work(s) || (!w->loop && may_trim(w)))
             break;
+        if (!keeps && may_trim(w)) {
+            keeps = true;
+            since = nosi_clock_ns();
+        }
         uint64_t deadline = nosi_timers_next(s);
         // Relaxed: after the last call ended the program is over, and time must not go on for it.
         if (s->seeded && deadline != UINT64_MAX && __atomic_load_n(&s->calls, __ATOMIC_RELAXED) &&
@@ -592,6 +600,7 @@ static void sleep_worker(Worker *w)
             if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
                 nosi_gc_drop_spares(KEEP);
                 nosi_region_drop_spares();
+                trim(w);
                 keeps = false;
             }
             pthread_mutex_lock(&s->idle_mutex);
@@ -882,7 +891,7 @@ static void poll_sometimes(Worker *w)
 }
 
 /* Another process has ended here. While processes end and hardly any are spawned, what they leave
- * goes back to the system at once: the allocator looks at the time only when something else is
+ * goes back to the system soon: the allocator looks at the time only when something else is
  * freed, so after a burst most would stay. While as many are spawned their memory is wanted again.
  * (One slice can spawn thousands, which end in a row: only what is more than that says anything.)
  */
@@ -1261,6 +1270,7 @@ void nosi_sched_free(Sched *s)
     for (uint32_t i = 0; i < atomic_load(&s->n_started); i++) {
         Worker *w = s->workers[i];
         nosi_spares_free(w->spare);
+        nosi_spares_free(w->marks);
         nosi_deque_free(&w->q);
         nosi_free(w);
     }

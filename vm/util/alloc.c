@@ -100,18 +100,19 @@ char *nosi_strdup(const char *s)
     return memcpy(nosi_alloc(n), s, n);
 }
 
-void nosi_alloc_give_back(bool at_once)
+void nosi_alloc_give_back(bool soon)
 {
 #if NOS_MIMALLOC
 #if MI_MALLOC_VERSION < 210
-    const mi_option_t delay = mi_option_decommit_delay;
+    const mi_option_t delay = mi_option_decommit_delay, more = mi_option_decommit_extend_delay;
 #else
-    const mi_option_t delay = mi_option_purge_delay;
+    const mi_option_t delay = mi_option_purge_delay, more = mi_option_purge_extend_delay;
 #endif
-    enum { LATER_MS = 25 };
-    mi_option_set_default(delay, at_once ? 0 : LATER_MS); // the environment can say otherwise
+    enum { SOON_MS = 2, LATER_MS = 25 };
+    mi_option_set_default(delay, soon ? SOON_MS : LATER_MS); // the environment can say otherwise
+    mi_option_set_default(more, !soon); // ms; added for each page that is freed meanwhile
 #else
-    (void)at_once;
+    (void)soon;
 #endif
 }
 

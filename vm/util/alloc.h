@@ -22,11 +22,11 @@ void nosi_free(void *p);                // takes p; NULL is fine
 char *nosi_strdup(const char *s);       // gives a copy
 /* Gives unused memory of the calling thread back to the system. Takes about a millisecond. */
 void nosi_alloc_trim(void);
-/* From now on pages that become free go back to the system at once (true), or some milliseconds
- * later if they are still free then and something else is freed. At once is for when nobody wants
- * memory any more: pages that are used again cost a page fault, and giving them back stops all
- * threads. */
-void nosi_alloc_give_back(bool at_once);
+/* From now on pages that become free go back to the system soon (true: after 2 ms), or later (25
+ * ms), if they are still free then and something else near them is freed. Soon is for when nobody
+ * wants memory any more: pages that are used again cost a page fault. At once, one by one, would
+ * stop all threads for each: it took a quarter of the time of a million processes that end. */
+void nosi_alloc_give_back(bool soon);
 size_t nosi_resident_kb(void); // of the whole program; 0 when the system does not tell
 
 #endif
