@@ -43,10 +43,11 @@ struct Worker {
     uint32_t tick;          // slices run
     uint32_t injected_tick; // when it last looked at the injection queue although it had work
     uint64_t rng;
-    uint64_t trimmed;                // how many processes had ended when it last gave memory back
-    uint64_t spawned;                // by all, when it last judged whether memory is wanted
-    bool searching;                  // counted in Sched.n_searching
-    bool reserves;                   // polls, and what becomes runnable is reserved for it
+    uint64_t trimmed; // how many processes had ended when it last gave memory back
+    uint64_t trim_ns; // when it may give memory back, 0: there is none that it knows of
+    uint64_t spawned; // by all, when it last judged whether memory is wanted
+    bool searching;   // counted in Sched.n_searching
+    bool reserves;    // polls, and what becomes runnable is reserved for it
     uint64_t slice_end_ns, slice_ns; // the last slice of reserved work: its end, how long it took
     uint64_t stolen_ns;              // when it last stole, 0: that was worth it
     uint32_t stolen_n;               // how many, 0: it has judged them
@@ -227,9 +228,10 @@ void nosi_proc_free(Proc *p);
  * nothing else to do. False: there are enough, or nobody wants any. */
 bool nosi_spares_make(Worker *w);
 void nosi_spares_free(Proc *list);
-void nosi_stash_free(Sched *s);   // the batches that no worker has
-void nosi_spares_trim(Worker *w); // frees what it keeps, and the stash. Own thread
-void nosi_proc_exit(Proc *p);     // p->exit_kind is set; takes p
+void nosi_stash_free(Sched *s); // the batches that no worker has
+/* Frees what it keeps (of the marks half), and the stash. Own thread. */
+void nosi_spares_trim(Worker *w);
+void nosi_proc_exit(Proc *p); // p->exit_kind is set; takes p
 
 /* link.c */
 void nosi_links_exit(

@@ -234,14 +234,23 @@ void nosi_spares_trim(Worker *w)
     w->n_spare = 0;
     if (w->marks) // their memory may be other workers' to give back: they look again
         atomic_fetch_add_explicit(&w->sched->marks_freed, 1, memory_order_relaxed);
-    nosi_spares_free(w->marks);
-    w->marks = NULL;
-    w->n_marks = 0;
+    bool frees = true; // every second one
+    for (Proc **at = &w->marks, *p; (p = *at); frees = !frees) {
+        if (frees) {
+            *at = p->pid_next;
+            proc_dealloc(p);
+            w->n_marks--;
+        } else {
+            at = &p->pid_next;
+        }
+    }
 }
 
-/* While processes end the allocator gives back what is free of a segment (32 MiB) when it frees
- * another page of it some milliseconds later. After the last one of a burst that may never be. So a
- * few processes of each segment are kept, and freed when there is time. */
+/* The allocator gives back what is free of a segment (32 MiB) when it frees another page of it some
+ * milliseconds later (half a second when it did not know yet that nobody wants it, see
+ * nosi_alloc_give_back). After the last one of a burst that may never be. So a few processes of
+ * each segment are kept, and freed when there is time: half of them, and half of the others each
+ * time that memory is given back. */
 static bool keep_mark(Worker *w, Proc *p)
 {
     enum { EVERY = 1 << 13, MARKS = 128 };

@@ -520,21 +520,34 @@ static uint64_t count_ended(Sched *s)
 static bool may_trim(const Worker *w)
 {
     // Relaxed: as above.
-    return count_ended(w->sched) - w->trimmed >= MANY_PROCESSES ||
+    return w->marks || count_ended(w->sched) - w->trimmed >= MANY_PROCESSES ||
            atomic_load_explicit(&w->sched->marks_freed, memory_order_relaxed) != w->marks_seen;
 }
+
+/* When a worker trims (see trim_is_due), and when again as long as it keeps marks: what they are
+ * kept for may expire half a second later. */
+enum { GRACE_NS = 10000000, AGAIN_NS = 1000000000 };
 
 /* There is time now: after many processes have ended memory goes back. What a worker allocated only
  * itself can give back, whoever freed it, so those that sleep already are told to look as well. */
 static void trim(Worker *w)
 {
-    if (!may_trim(w))
-        return;
     w->trimmed = count_ended(w->sched);
     nosi_spares_trim(w);
     w->marks_seen = atomic_load_explicit(&w->sched->marks_freed, memory_order_relaxed);
+    w->trim_ns = w->marks ? nosi_clock_ns() + AGAIN_NS : 0;
     nosi_alloc_trim();
     nosi_idle_recheck(w->sched);
+}
+
+/* Asked by a worker that has nothing to do. One that has a loop sleeps often, and for a moment: it
+ * trims GRACE_NS after it first could, for what ended processes leave is often wanted again at
+ * once. (Not when it has slept for so long: there may be something to do every millisecond.) */
+static bool trim_is_due(Worker *w)
+{
+    if (!w->trim_ns && may_trim(w))
+        w->trim_ns = nosi_clock_ns() + (w->loop ? GRACE_NS : 0);
+    return w->trim_ns && nosi_clock_ns() >= w->trim_ns;
 }
 
 /* Sleeps until there may be work. Returns as a searching worker. */
@@ -544,13 +557,13 @@ static void sleep_worker(Worker *w)
     bool counted = true; // in n_sleeping
     /* Spare blocks of the collector beyond KEEP, and of regions, go back when we have slept for
      * GRACE_NS: a program that reads a file sleeps a moment for each piece of it, and wants them
-     * again at once. So does what ended processes leave (see keep_mark). */
-    enum { KEEP = 1 << 21, GRACE_NS = 10000000 };
+     * again at once. */
+    enum { KEEP = 1 << 21 };
 
-    if (!w->loop)
+    if (trim_is_due(w))
         trim(w);
-    bool keeps = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes() || may_trim(w);
-    uint64_t since = keeps ? nosi_clock_ns() : 0;
+    bool spares = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes();
+    uint64_t slept_ns = spares ? nosi_clock_ns() : 0; // since when
 
     pthread_mutex_lock(&s->idle_mutex);
     set_searching(w, false);
@@ -563,12 +576,8 @@ static void sleep_worker(Worker *w)
             w->searching = true;
             break;
         }
-        if (nosi_deque_count(&w->q) || any_work(s) || (!w->loop && may_trim(w)))
+        if (nosi_deque_count(&w->q) || any_work(s) || trim_is_due(w))
             break;
-        if (!keeps && may_trim(w)) {
-            keeps = true;
-            since = nosi_clock_ns();
-        }
         uint64_t deadline = nosi_timers_next(s);
         // Relaxed: after the last call ended the program is over, and time must not go on for it.
         if (s->seeded && deadline != UINT64_MAX && __atomic_load_n(&s->calls, __ATOMIC_RELAXED) &&
@@ -582,26 +591,30 @@ static void sleep_worker(Worker *w)
             deadlock(s);
         // Every sleeper watches the earliest timer. One would do, but then it had to be told about
         // earlier ones.
-        struct timespec t = to_timespec(deadline);
+        uint64_t until = w->trim_ns ? NOS_MIN(deadline, w->trim_ns) : deadline;
+        struct timespec t = to_timespec(until);
         if (w->loop) {
             uint64_t now = nosi_sched_now(s), real = nosi_clock_ns();
             // In a seeded run without calls, see above, the timers stand still.
             bool no_timer = deadline == UINT64_MAX ||
                             (s->seeded && !__atomic_load_n(&s->calls, __ATOMIC_RELAXED));
             int64_t wait = no_timer ? -1 : deadline > now ? (int64_t)(deadline - now) : 0;
-            if (keeps && (wait < 0 || wait > GRACE_NS))
-                wait = GRACE_NS;
+            if (spares || w->trim_ns) {
+                int64_t most = spares              ? GRACE_NS
+                               : w->trim_ns > real ? (int64_t)(w->trim_ns - real)
+                                                   : 0;
+                wait = wait < 0 ? most : NOS_MIN(wait, most);
+            }
             w->asleep = true;
             w->rung = false;
             pthread_mutex_unlock(&s->idle_mutex);
             nosi_place_sleeps(w);
             poll_events(w, wait);
             nosi_place_wakes(w);
-            if (keeps && nosi_clock_ns() - since >= GRACE_NS) {
+            if (spares && nosi_clock_ns() - slept_ns >= GRACE_NS) {
                 nosi_gc_drop_spares(KEEP);
                 nosi_region_drop_spares();
-                trim(w);
-                keeps = false;
+                spares = false;
             }
             pthread_mutex_lock(&s->idle_mutex);
             w->asleep = false;
@@ -611,7 +624,7 @@ static void sleep_worker(Worker *w)
                                           memory_order_relaxed);
             if (w->next || (!no_timer && nosi_sched_now(s) >= deadline && !s->wake_tokens))
                 break;
-        } else if (deadline == UINT64_MAX || s->seeded)
+        } else if (until == UINT64_MAX || s->seeded)
             pthread_cond_wait(&s->idle_cond, &s->idle_mutex);
         else if (pthread_cond_timedwait(&s->idle_cond, &s->idle_mutex, &t) == ETIMEDOUT &&
                  !s->wake_tokens)

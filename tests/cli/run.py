@@ -536,6 +536,20 @@ def test_replay(bench):
         raise Failure(f"20 seeds gave only {len(seen)} interleavings")
 
 
+def test_memory_goes_back_after_a_burst(bench):
+    """What many processes took goes back when they have ended, though there is something to do every millisecond."""
+    if b"libmimalloc" not in pathlib.Path(bench.nostos).read_bytes():
+        return   # other allocators (of sanitizers, say) keep it
+    (bench.dir / "burst.nos").write_text(
+        'fall(limit) = if Runtime.memoryKb() > limit then { sleep(1)\n fall(limit) } else "fell"\n'
+        'main() = {\n  before = Runtime.memoryKb()\n'
+        '  pids = range(0, 200000).map(_ => spawn { receive { "go" -> () } })\n  most = Runtime.memoryKb()\n'
+        '  pids.each(p => p <- "go")\n  spawn { while true { sleep(1) } }\n'
+        '  println(most - before > 50000)\n  fall(before + (most - before) / 3)\n}\n')
+    for threads in "1", "2":
+        expect("burst", bench.run("--threads", threads, "burst.nos")[:2], (0, 'true\n"fell"\n'))
+
+
 def test_unreadable_file(bench):
     if os.geteuid() == 0:
         return  # root reads everything

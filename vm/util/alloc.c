@@ -2,6 +2,7 @@
 #include "vm/util/alloc.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,17 +101,38 @@ char *nosi_strdup(const char *s)
     return memcpy(nosi_alloc(n), s, n);
 }
 
+#if NOS_MIMALLOC
+static _Atomic(bool) gives_back_soon;
+
+/* How long free pages stay, and how much longer for each page that is freed meanwhile: for all
+ * threads. The environment can say otherwise. */
+static void set_delay_ms(long ms, long more)
+{
+#if MI_MALLOC_VERSION < 210
+    const mi_option_t delay = mi_option_decommit_delay, extend = mi_option_decommit_extend_delay;
+#else
+    const mi_option_t delay = mi_option_purge_delay, extend = mi_option_purge_extend_delay;
+#endif
+    mi_option_set_default(delay, ms);
+    mi_option_set_default(extend, more);
+}
+
+static void set_delay(void)
+{
+    enum { SOON_MS = 2, LATER_MS = 25 };
+    // Relaxed: a policy. Who reads the older one sets it for a moment longer.
+    if (atomic_load_explicit(&gives_back_soon, memory_order_relaxed))
+        set_delay_ms(SOON_MS, 0);
+    else
+        set_delay_ms(LATER_MS, 1);
+}
+#endif
+
 void nosi_alloc_give_back(bool soon)
 {
 #if NOS_MIMALLOC
-#if MI_MALLOC_VERSION < 210
-    const mi_option_t delay = mi_option_decommit_delay, more = mi_option_decommit_extend_delay;
-#else
-    const mi_option_t delay = mi_option_purge_delay, more = mi_option_purge_extend_delay;
-#endif
-    enum { SOON_MS = 2, LATER_MS = 25 };
-    mi_option_set_default(delay, soon ? SOON_MS : LATER_MS); // the environment can say otherwise
-    mi_option_set_default(more, !soon); // ms; added for each page that is freed meanwhile
+    atomic_store_explicit(&gives_back_soon, soon, memory_order_relaxed);
+    set_delay();
 #else
     (void)soon;
 #endif
@@ -119,7 +141,11 @@ void nosi_alloc_give_back(bool soon)
 void nosi_alloc_trim(void)
 {
 #if NOS_MIMALLOC
+    // Pages that others have emptied are found only now. There may be no later free near them to
+    // look at the time.
+    set_delay_ms(0, 0);
     mi_collect(true);
+    set_delay();
 #endif
 }
 
