@@ -211,6 +211,8 @@ Ref nosi_b_as_any(Build *b, Ref v, uint32_t state)
         if (i->op == IR_UNBOX_BOOL)
             return i->a;
         return unbox(b, IR_BOX_BOOL, TY_ANY, v, 0);
+    case TY_PARTS:
+        return nosi_b_whole(b, v, state);
     default:
         return v;
     }
@@ -324,16 +326,65 @@ void nosi_b_leave(Build *b, uint32_t state)
         nosi_b_close_block(b, (IrIns){.op = IR_EXIT, .state = state});
 }
 
-static uint64_t phi_key(const Body *body, uint32_t pc, uint32_t reg)
+bool nosi_b_is_demoted(const Build *b, uint64_t key)
 {
-    return (uint64_t)body->id << 40 | (uint64_t)pc << 16 | reg;
-}
-static bool is_demoted(const Build *b, uint64_t key)
-{
+    if (b->all_any)
+        return true;
     for (uint32_t k = 0; k < b->demoted.n; k++)
         if (b->demoted.at[k] == key)
             return true;
     return false;
+}
+void nosi_b_demote(Build *b, uint64_t key)
+{
+    if (!nosi_b_is_demoted(b, key))
+        vec_push(&b->demoted, key);
+    b->again = true;
+}
+
+/* What an earlier round learned of a phi; 0: nothing. */
+static uint64_t learned(const Build *b, uint64_t key)
+{
+    for (uint32_t k = 0; k < b->learned.n; k++)
+        if (b->learned.at[k].key == key)
+            return b->learned.at[k].what;
+    return 0;
+}
+static void learn(Build *b, uint64_t key, uint64_t what)
+{
+    if (learned(b, key) || nosi_b_is_demoted(b, key))
+        return;
+    vec_push(&b->learned, ((Learned){key, what}));
+    b->again = true;
+}
+
+/* What a loop gives to its phi of register reg, or of a word of the object in it. 0: nothing that
+ * suits it. */
+static Ref comes_back(Build *b, Body *body, uint32_t pc, Ref phi, uint32_t state)
+{
+    uint32_t reg = (uint32_t)INS(phi)->imm & 0xFF, word = (uint32_t)INS(phi)->imm >> 8;
+    IrType t = (IrType)INS(phi)->type;
+    Ref v = body->cur[reg];
+    uint64_t key = nosi_b_key(body, pc, reg), header;
+    if (word) {
+        if (!v || !nosi_b_header(b, v, &header) || header != (uint64_t)INS(phi)->imm2) {
+            nosi_b_demote(b, key); // another object, or nobody knows
+            return phi;
+        }
+        v = nosi_b_word(b, v, word - 1);
+        key = nosi_b_key(body, pc, (uint32_t)INS(phi)->imm);
+        if (t == TY_ANY && INS(v)->type != TY_ANY && INS(v)->type != TY_PARTS)
+            learn(b, key, INS(v)->type);
+    } else if (t == TY_ANY && v && INS(v)->op == IR_PARTS &&
+               nosi_b_may_split((uint64_t)INS(v)->imm)) {
+        learn(b, key, (uint64_t)INS(v)->imm);
+    }
+    v = v ? nosi_b_as_type(b, v, t, state) : 0;
+    if (!v) { // it is of another type
+        nosi_b_demote(b, key);
+        v = phi;
+    }
+    return v;
 }
 
 /* The open block goes on at pc. */
@@ -365,14 +416,7 @@ void nosi_b_goto_pc(Build *b, Body *body, uint32_t pc)
     uint32_t n = t->n_phis;
     for (uint32_t k = 0; k < n; k++) {
         Ref phi = b->ir->blocks.at[t->block].ins.at[k];
-        uint32_t reg = (uint32_t)INS(phi)->imm;
-        Ref v =
-            body->cur[reg] ? nosi_b_as_type(b, body->cur[reg], (IrType)INS(phi)->type, state) : 0;
-        if (!v) { // it is of another type
-            vec_push(&b->demoted, phi_key(body, pc, reg));
-            b->again = true;
-            v = phi;
-        }
+        Ref v = comes_back(b, body, pc, phi, state);
         vec_push(&b->back, ((BackEdge){phi, v}));
     }
     b->ir->blocks.at[t->block].loop_end = b->block;
@@ -424,7 +468,7 @@ static bool written_in(const Func *f, uint32_t from, uint32_t to, uint32_t reg)
 static IrType phi_type(Build *b, const Body *body, uint32_t pc, uint32_t reg, const Edge *e,
                        uint32_t n)
 {
-    if (b->all_any || is_demoted(b, phi_key(body, pc, reg)))
+    if (nosi_b_is_demoted(b, nosi_b_key(body, pc, reg)))
         return TY_ANY;
     // The value that an inlined function returns (at pc n_code) is no register's.
     IrType st = pc < body->f->n_code ? nosi_b_static_type(body->f, reg) : TY_ANY;
@@ -433,7 +477,7 @@ static IrType phi_type(Build *b, const Body *body, uint32_t pc, uint32_t reg, co
     for (uint32_t k = 0; k < n; k++) {
         IrType t = (IrType)INS(e[k].regs[reg])->type;
         all &= t == first;
-        unboxed &= t != TY_ANY;
+        unboxed &= t != TY_ANY && t != TY_PARTS;
     }
     if (st != TY_ANY) {
         for (uint32_t k = 0; k < n; k++) { // a contradiction cannot be unboxed
@@ -446,6 +490,94 @@ static IrType phi_type(Build *b, const Body *body, uint32_t pc, uint32_t reg, co
     return all && unboxed ? first : TY_ANY;
 }
 
+/* What comes in for one register at a join. */
+typedef struct Incoming {
+    uint8_t type; // of its phi; NONE: it needs none. PARTS: phis of the words of an object
+    uint8_t n, word_type[MAX_PARTS];
+    uint64_t header;
+    Ref *words; // of edge k from [k * n] on
+} Incoming;
+
+/* Do objects that all look the same come in, of which one at least is not made? */
+static bool splits(Build *b, const Body *body, uint32_t pc, uint32_t reg, const Edge *e, uint32_t n,
+                   uint64_t *header)
+{
+    uint64_t key = nosi_b_key(body, pc, reg), h, wanted = learned(b, key);
+    bool any_parts = wanted != 0;
+    if (nosi_b_is_demoted(b, key))
+        return false;
+    for (uint32_t k = 0; k < n; k++) {
+        Ref v = e[k].regs[reg];
+        any_parts |= INS(v)->op == IR_PARTS;
+        if (nosi_b_header(b, v, &h))
+            *header = h;
+        else if (!wanted || INS(v)->type != TY_ANY || INS(v)->op == IR_CONST)
+            return false;
+    }
+    if (wanted)
+        *header = wanted;
+    for (uint32_t k = 0; k < n; k++)
+        if (nosi_b_header(b, e[k].regs[reg], &h) && h != *header)
+            return false;
+    return any_parts && nosi_b_may_split(*header);
+}
+
+/* The types of the phis of words. */
+static void word_types(Build *b, const Body *body, uint32_t pc, uint32_t reg, const Edge *e,
+                       uint32_t n, Incoming *in)
+{
+    uint64_t h;
+    for (uint32_t w = 0; w < in->n; w++) {
+        IrType t = nosi_ir_word_type(in->header, w);
+        uint64_t key = nosi_b_key(body, pc, KEY_WORD(reg, w));
+        if (t == TY_ANY && !nosi_b_is_demoted(b, key)) {
+            for (uint32_t k = 0; k < n; k++) {
+                Ref v = e[k].regs[reg];
+                IrType tk = nosi_b_header(b, v, &h) ? (IrType)INS(nosi_b_word(b, v, w))->type : TY_ANY;
+                t = k == 0 || tk == t ? tk : TY_NONE;
+                if (t == TY_NONE || t == TY_PARTS) {
+                    t = TY_ANY;
+                    break;
+                }
+            }
+            if (t == TY_ANY)
+                t = (IrType)learned(b, key) ? (IrType)learned(b, key) : TY_ANY;
+        }
+        in->word_type[w] = (uint8_t)t;
+    }
+}
+
+/* The words that edge k brings, as what their phis are, at its end. */
+static void bring_words(Build *b, Body *body, uint32_t pc, uint32_t reg, Incoming *in, Edge *e,
+                        uint32_t k, uint32_t state)
+{
+    Ref v = e[k].regs[reg], words[MAX_PARTS];
+    uint64_t h;
+    if (nosi_b_header(b, v, &h)) {
+        for (uint32_t w = 0; w < in->n; w++)
+            words[w] = nosi_b_word(b, v, w);
+    } else if (!nosi_b_unpack(b, v, in->header, words, state)) {
+        nosi_b_demote(b, nosi_b_key(body, pc, reg));
+        memset(words, 0, sizeof words);
+    }
+    for (uint32_t w = 0; w < in->n; w++) {
+        Ref x = words[w] ? nosi_b_as_type(b, words[w], (IrType)in->word_type[w], state) : 0;
+        if (!x)
+            nosi_b_demote(b, nosi_b_key(body, pc, KEY_WORD(reg, w)));
+        in->words[k * in->n + w] = x ? x : v;
+    }
+}
+
+static Ref add_phi(Build *b, IrType type, uint32_t reg, uint64_t header, uint32_t n_edges)
+{
+    return nosi_b_add(b, (IrIns){.op = IR_PHI,
+                                 .type = (uint8_t)type,
+                                 .imm = reg,
+                                 .imm2 = (int64_t)header,
+                                 .args = b->ir->args.n - n_edges,
+                                 .n_args = n_edges});
+}
+
 /* Makes the block of several edges current; regs[0 .. n) of each edge become one value each in
  * `out`. `live` may be NULL (all). body->pc names the state for conversions. */
 uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edges, uint32_t n_regs,
@@ -455,9 +587,9 @@ uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edge
     for (uint32_t k = 1; k < n_edges; k++)
         dom = common_dominator(b, dom, e[k].block);
     // Conversions go to the ends of the edges, before the block exists.
-    uint8_t *types = nosi_arena_alloc(&b->arena, n_regs + 1u);
+    Incoming *in = nosi_arena_alloc(&b->arena, (n_regs + 1u) * sizeof *in);
     for (uint32_t r = 0; r < n_regs; r++) {
-        types[r] = TY_NONE;
+        in[r] = (Incoming){.type = TY_NONE};
         bool has = true, same = true;
         for (uint32_t k = 0; k < n_edges; k++) {
             has &= e[k].regs[r] != 0;
@@ -470,23 +602,32 @@ uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edge
         out[r] = e[0].regs[r];
         if (same && !(is_header && written_in(body->f, pc, loop_last, r)))
             continue;
-        IrType t = phi_type(b, body, pc, r, e, n_edges);
-        types[r] = (uint8_t)t;
+        if (splits(b, body, pc, r, e, n_edges, &in[r].header)) {
+            in[r].type = TY_PARTS;
+            in[r].n = (uint8_t)obj_words((const Object *)&in[r].header);
+            in[r].words = nosi_arena_alloc(&b->arena, sizeof(Ref) * n_edges * in[r].n);
+            word_types(b, body, pc, r, e, n_edges, &in[r]);
+        } else {
+            in[r].type = (uint8_t)phi_type(b, body, pc, r, e, n_edges);
+        }
     }
     for (uint32_t k = 0; k < n_edges; k++) {
         Ref end;
         uint32_t here = at_end_of(b, e[k].block, &end), state = 0;
         for (uint32_t r = 0; r < n_regs; r++) {
-            if (types[r] == TY_NONE || INS(e[k].regs[r])->type == types[r])
+            if (in[r].type == TY_NONE ||
+                (in[r].type != TY_PARTS && INS(e[k].regs[r])->type == in[r].type))
                 continue;
             if (!state)
                 state = e[k].state ? e[k].state : nosi_b_state_at(b, body, pc, e[k].regs);
-            Ref v = nosi_b_as_type(b, e[k].regs[r], (IrType)types[r], state);
-            e[k].regs[r] = v ? v : e[k].regs[r];
-            if (!v) { // cannot be: phi_type looked
-                vec_push(&b->demoted, phi_key(body, pc, r));
-                b->again = true;
+            if (in[r].type == TY_PARTS) {
+                bring_words(b, body, pc, r, &in[r], e, k, state);
+                continue;
             }
+            Ref v = nosi_b_as_type(b, e[k].regs[r], (IrType)in[r].type, state);
+            e[k].regs[r] = v ? v : e[k].regs[r];
+            if (!v) // cannot be: phi_type looked
+                nosi_b_demote(b, nosi_b_key(body, pc, r));
         }
         back_to(b, here, end);
     }
@@ -500,14 +641,24 @@ uint32_t nosi_b_join(Build *b, Body *body, uint32_t pc, Edge *e, uint32_t n_edge
     }
     nosi_b_enter_block(b, block);
     for (uint32_t r = 0; r < n_regs; r++) {
-        if (types[r] == TY_NONE)
+        if (in[r].type == TY_NONE)
             continue;
-        IrIns phi = {
-            .op = IR_PHI, .type = types[r], .imm = r, .args = b->ir->args.n, .n_args = n_edges};
-        for (uint32_t k = 0; k < n_edges; k++)
-            vec_push(&b->ir->args, e[k].regs[r]);
-        out[r] = nosi_b_add(b, phi);
+        if (in[r].type != TY_PARTS) {
+            for (uint32_t k = 0; k < n_edges; k++)
+                vec_push(&b->ir->args, e[k].regs[r]);
+            out[r] = add_phi(b, (IrType)in[r].type, r, 0, n_edges);
+            continue;
+        }
+        for (uint32_t w = 0; w < in[r].n; w++) {
+            for (uint32_t k = 0; k < n_edges; k++)
+                vec_push(&b->ir->args, in[r].words[k * in[r].n + w]);
+            in[r].words[w] =
+                add_phi(b, (IrType)in[r].word_type[w], KEY_WORD(r, w), in[r].header, n_edges);
+        }
     }
+    for (uint32_t r = 0; r < n_regs; r++) // behind all phis
+        if (in[r].type == TY_PARTS)
+            out[r] = nosi_b_parts(b, in[r].header, in[r].words, nosi_b_key(body, pc, r));
     return block;
 }
 
@@ -559,6 +710,7 @@ bool nosi_b_body_open(Build *b, Body *body, const Func *f)
         uint32_t to[MAX_TARGETS], n = nosi_instr_targets(f, pc, to, MAX_TARGETS);
         if (n > MAX_TARGETS)
             return false;
+        body->patches |= INSTR_OP(i) == OP_FILL || INSTR_OP(i) == OP_PATCHCAP;
         for (uint32_t k = 0; k < n; k++) {
             Target *t = &body->targets[to[k]];
             t->n_preds++;
@@ -596,6 +748,7 @@ static void start_round(Build *b, const IrRequest *q)
     b->chain.at.n = b->chain.next.n = 0;
     b->facts.n = 0;
     b->known.n = 0;
+    b->made.n = 0;
     b->back.n = 0;
     nosi_b_enter_block(b, nosi_b_new_block(b, 0));
 }
@@ -625,7 +778,7 @@ static void build_outermost(Build *b, const IrRequest *q)
                        : class == CLASS_BOOL              ? TY_BOOL
                        : class == OBJ_CLASS(OBJ_FLOAT, 0) ? TY_FLOAT
                                                           : TY_ANY;
-            if (body.cur[r] && t != TY_ANY && !is_demoted(b, phi_key(&body, at, r)) && !b->all_any)
+            if (body.cur[r] && t != TY_ANY && !nosi_b_is_demoted(b, nosi_b_key(&body, at, r)))
                 body.cur[r] = nosi_b_as_type(b, body.cur[r], t, state);
         }
     }
@@ -763,7 +916,9 @@ Ir *nosi_ir_build(const IrRequest *q)
     vec_free(&b->chain.next);
     vec_free(&b->facts);
     vec_free(&b->known);
+    vec_free(&b->made);
     vec_free(&b->demoted);
+    vec_free(&b->learned);
     vec_free(&b->back);
     nosi_arena_free(&b->arena);
     return b->ir;

@@ -38,6 +38,7 @@ typedef struct Body { // one (inlined) function
     uint32_t parent_state; // of the call in the parent, behind it; 0: outermost
     uint32_t id;           // number of this copy
     Ref *cur;              // value of each register; 0: none
+    bool patches; // it fills in words of objects after they were made: all are made at once
     Liveness live;
     Target *targets;   // by pc
     uint32_t snap;     // state before the current instruction, or 0
@@ -58,6 +59,14 @@ typedef struct Known { // what a word of an object in memory holds, until someth
     int64_t index;
 } Known;
 
+typedef struct Learned { // about a phi, in an earlier round
+    uint64_t key, what;  // the header of the objects that come to it; of one of a word: its IrType
+} Learned;
+
+typedef struct Made { // the whole of an object in parts
+    Ref parts, object;
+} Made;
+
 typedef struct BackEdge { // an operand that a phi gets when its loop is closed
     Ref phi, value;
 } BackEdge;
@@ -76,7 +85,10 @@ typedef struct Build {
     } chain;
     VEC(Fact) facts;
     VEC(Known) known;
-    VEC(uint64_t) demoted; // phis that must be ANY: body << 40 | pc << 16 | reg
+    VEC(Made) made;
+    VEC(uint64_t) demoted; // keys of phis that must be ANY, and of objects that must be made
+    VEC(Learned) learned;
+    Body *innermost; // that is being built
     VEC(BackEdge) back;
     bool again;   // a guess was wrong
     bool all_any; // guess nothing any more
@@ -85,6 +97,17 @@ typedef struct Build {
 } Build;
 
 #define INS(r) (&b->ir->ins.at[r])
+
+/* What is guessed of a phi or an object, and found to be wrong, is noted by a key: the phi of a
+ * register at pc, or of word k of the object in it; the object made at pc. */
+enum { KEY_OBJECT = 0xFFFF };
+#define KEY_WORD(reg, k) ((reg) | ((k) + 1) << 8)
+NOS_INLINE uint64_t nosi_b_key(const Body *body, uint32_t pc, uint32_t reg)
+{
+    return (uint64_t)body->id << 40 | (uint64_t)pc << 16 | reg;
+}
+bool nosi_b_is_demoted(const Build *b, uint64_t key);
+void nosi_b_demote(Build *b, uint64_t key); // everything is built again
 
 /* Adds an instruction to the open block; a pure one may be an older one that is the same. The
  * reference may not be used as a pointer across the next call. */
@@ -113,6 +136,21 @@ uint32_t nosi_b_before(Build *b, Body *body);               // state before the 
 uint32_t nosi_b_after(Build *b, Body *body, uint32_t dist); // behind it
 uint32_t nosi_b_state_at(Build *b, Body *body, uint32_t pc, const Ref *cur);
 
+/* build_parts.c: */
+enum { MAX_PARTS = 8 };
+IrType nosi_b_field_type(const Shape *s, uint32_t k); // of what a field holds; NONE: unknown
+/* Are the words of x known? Then *header is its header, and nosi_b_word gives them as what they
+ * are: a word that holds a Value may be unboxed. */
+bool nosi_b_header(const Build *b, Ref x, uint64_t *header);
+Ref nosi_b_word(Build *b, Ref x, uint32_t k);
+bool nosi_b_may_split(uint64_t header); // may a phi of such objects be phis of their words?
+/* The words of an ANY that should be such an object; leaves unless it is. 0: it certainly is not. */
+Ref nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state);
+/* The object made by the current instruction; a word that is to be raw is so already. */
+Ref nosi_b_object(Build *b, Body *body, uint64_t header, const Ref *words);
+Ref nosi_b_parts(Build *b, uint64_t header, const Ref *words, uint64_t key);
+Ref nosi_b_whole(Build *b, Ref parts, uint32_t state); // the same as ANY; leaves when no room
+
 Ref nosi_b_as_any(Build *b, Ref v, uint32_t state);
 Ref nosi_b_as_type(Build *b, Ref v, IrType type, uint32_t state); // 0: it cannot be
 IrType nosi_b_static_type(const Func *f, uint32_t reg);
@@ -137,7 +175,8 @@ void nosi_b_body_close(Body *body);
 /* A call of a C function (RtForm in ir.h) with boxed arguments; its result. */
 Ref nosi_b_runtime(Build *b, Body *body, void *fn, RtForm form, const Ref *args, uint32_t n,
                    int64_t last);
-/* Class of a tuple of n, for nosi_b_is_class. */
+#define SHAPE_MASK 0xFFFFFFFFu // of a record or variant, for nosi_b_is_class
+/* Class of a tuple of n, likewise. */
 #define TUPLE_MASK (0xFFu | 0xFFFFFFull << 32)
 NOS_INLINE uint64_t b_tuple_class(uint32_t n)
 {

@@ -227,7 +227,7 @@ static const Func *known_function(const Build *b, Ref closure)
 {
     IrIns c = *INS(closure);
     FuncCell *cell = NULL;
-    if (c.op == IR_OBJECT && (c.imm >> 8 & 0xFF) == OBJ_CLOSURE)
+    if ((c.op == IR_OBJECT || c.op == IR_PARTS) && (c.imm >> 8 & 0xFF) == OBJ_CLOSURE)
         cell = (FuncCell *)(intptr_t)INS(b->ir->args.at[c.args])->imm;
     else if (c.op == IR_CONST && value_is_kind((Value){(uint64_t)c.imm}, OBJ_CLOSURE))
         cell = (FuncCell *)(uintptr_t)value_obj((Value){(uint64_t)c.imm})->word[0];
@@ -293,9 +293,9 @@ static void call_spread(Build *b, Body *body, Instr i, const Func *f)
     if (f->takes_self)
         args[n++] = body->cur[w];
     for (uint32_t k = 0; k < f->n_params; k++) {
-        IrIns o = *INS(x);
-        args[n++] = o.op == IR_OBJECT && !o.n_sub
-                        ? b->ir->args.at[o.args + k]
+        uint64_t header;
+        args[n++] = nosi_b_header(b, x, &header)
+                        ? nosi_b_word(b, x, k)
                         : nosi_b_add(b, (IrIns){.op = IR_WORD, .type = TY_ANY, .a = x, .imm = k});
     }
     call_func(b, body, i, f, args, n, w + !f->takes_self);

@@ -41,6 +41,12 @@ static Ref any(Build *b, Body *body, uint32_t r)
     return INS(v)->type == TY_ANY ? v : nosi_b_as_any(b, v, nosi_b_before(b, body));
 }
 
+/* Register r as a Value, or in parts. */
+static Ref value_or_parts(Build *b, Body *body, uint32_t r)
+{
+    return INS(reg(body, r))->type == TY_PARTS ? reg(body, r) : any(b, body, r);
+}
+
 static Ref op2(Build *b, IrOp op, IrType type, Ref x, Ref y)
 {
     return nosi_b_add(b, (IrIns){.op = (uint8_t)op, .type = (uint8_t)type, .a = x, .b = y});
@@ -163,14 +169,14 @@ static Ref compare(Build *b, IrOp op, IrCond c, Ref x, Ref y)
         b, (IrIns){.op = (uint8_t)op, .type = TY_BOOL, .cond = (uint8_t)c, .a = x, .b = y});
 }
 
-/* Is ANY x the word of v? */
+/* Is ANY or PARTS x the word of v, which is no object? */
 static Ref is_word(Build *b, Ref x, Value v)
 {
     IrIns i = *INS(x);
     Ref k = nosi_b_const_of(b, TY_ANY, (int64_t)v.bits, 0);
     if (i.op == IR_CONST)
         return nosi_b_const_of(b, TY_BOOL, i.imm == (int64_t)v.bits, 0);
-    if ((i.op == IR_CONS || i.op == IR_OBJECT) && !value_is_pointer(v))
+    if (((i.op == IR_CONS || i.op == IR_OBJECT) && !value_is_pointer(v)) || i.type == TY_PARTS)
         return nosi_b_const_of(b, TY_BOOL, 0, 0);
     return nosi_b_add(b, (IrIns){.op = IR_SAME, .type = TY_BOOL, .a = x, .b = k});
 }
@@ -189,7 +195,7 @@ static Ref is_cons(Build *b, Ref x)
 Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask)
 {
     IrIns i = *INS(x);
-    if (i.op == IR_OBJECT)
+    if (i.op == IR_OBJECT || i.op == IR_PARTS)
         return nosi_b_const_of(b, TY_BOOL, ((uint64_t)i.imm >> 8 & mask) == is, 0);
     if (i.op == IR_CONS || i.type != TY_ANY)
         return nosi_b_const_of(b, TY_BOOL, 0, 0);
@@ -209,7 +215,6 @@ Ref nosi_b_is_class(Build *b, Ref x, uint64_t is, uint64_t mask)
             .op = IR_IS_CLASS, .type = TY_BOOL, .a = x, .imm = (int64_t)is, .imm2 = (int64_t)mask});
 }
 
-#define SHAPE_MASK 0xFFFFFFFFu
 static uint64_t shape_class(const Shape *s)
 {
     return s->header >> 8 & SHAPE_MASK;
@@ -362,37 +367,28 @@ static void jump_if(Build *b, Body *body, Instr i, IrCond c, bool constant)
 
 /* ---- fields ---------------------------------------------------------------------------------- */
 
-static IrType type_of_field(FieldRep rep)
-{
-    return rep == FIELD_VALUE   ? TY_ANY
-           : rep == FIELD_INT   ? TY_INT
-           : rep == FIELD_FLOAT ? TY_FLOAT
-           : rep == FIELD_BOOL  ? TY_BOOL
-                                : TY_NONE;
-}
-
 /* Word `index` of object x of shape s. */
 static Ref field_of(Build *b, Ref x, const Shape *s, uint32_t index)
 {
-    IrIns o = *INS(x);
-    IrType t = type_of_field((FieldRep)s->field_reps[index]);
+    IrType t = nosi_b_field_type(s, index);
+    uint64_t header;
     if (t == TY_NONE)
         return 0;
     if (s->header >> 3 & OBJ_MUTABLE)
         return nosi_b_load(b, t, x, index, s->id);
-    if (o.op == IR_OBJECT && !o.n_sub)
-        return b->ir->args.at[o.args + index];
+    if (nosi_b_header(b, x, &header))
+        return nosi_b_word(b, x, index);
     return nosi_b_add(b, (IrIns){.op = IR_WORD, .type = (uint8_t)t, .a = x, .imm = index});
 }
 
 static void field(Build *b, Body *body, Instr i)
 {
     const FieldRef *ref = body->f->refs[INSTR_C(i)];
-    Ref x = any(b, body, INSTR_B(i));
+    Ref x = value_or_parts(b, body, INSTR_B(i));
     if (ref->shape) {
         const Shape *s = nosi_shape(ref->shape);
         uint32_t index = FIELD_INDEX(ref);
-        if (s->header && index < s->n_fields && type_of_field((FieldRep)s->field_reps[index])) {
+        if (s->header && index < s->n_fields && nosi_b_field_type(s, index)) {
             nosi_b_guard(b, body, nosi_b_is_class(b, x, shape_class(s), SHAPE_MASK));
             if (b->open)
                 nosi_b_set(b, body, INSTR_A(i), field_of(b, x, s, index));
@@ -408,7 +404,7 @@ static void field(Build *b, Body *body, Instr i)
 static const Shape *known_shape(const Build *b, Ref x)
 {
     uint64_t class = 0;
-    if (INS(x)->op == IR_OBJECT)
+    if (INS(x)->op == IR_OBJECT || INS(x)->op == IR_PARTS)
         class = (uint64_t)INS(x)->imm >> 8 & SHAPE_MASK;
     for (uint32_t k = 0; k < b->facts.n && !class; k++)
         if (b->facts.at[k].a == x && b->facts.at[k].mask == SHAPE_MASK &&
@@ -421,7 +417,7 @@ static const Shape *known_shape(const Build *b, Ref x)
 
 static void field_unchecked(Build *b, Body *body, Instr i)
 {
-    Ref x = any(b, body, INSTR_B(i));
+    Ref x = value_or_parts(b, body, INSTR_B(i));
     const Shape *s = known_shape(b, x);
     Ref v = s && INSTR_C(i) < s->n_fields ? field_of(b, x, s, INSTR_C(i)) : 0;
     nosi_b_set(
@@ -435,7 +431,7 @@ static void set_field(Build *b, Body *body, Instr i)
     Ref x = any(b, body, INSTR_A(i)), y = reg(body, INSTR_C(i));
     const Shape *s = ref->shape ? nosi_shape(ref->shape) : NULL;
     uint32_t index = FIELD_INDEX(ref);
-    IrType t = s && s->header && index < s->n_fields ? type_of_field((FieldRep)s->field_reps[index])
+    IrType t = s && s->header && index < s->n_fields ? nosi_b_field_type(s, index)
                                                      : TY_NONE;
     if (t == TY_NONE || !(s->header >> 3 & OBJ_MUTABLE)) {
         Ref args[2] = {x, y};
@@ -455,20 +451,6 @@ static void set_field(Build *b, Body *body, Instr i)
         nosi_b_store(b, (IrIns){.op = IR_STORE, .a = x, .b = v, .imm = index}, s->id);
 }
 
-static void make_object(Build *b, Body *body, uint32_t dst, uint64_t header, const Ref *words,
-                        uint32_t n)
-{
-    IrIns o = {.op = IR_OBJECT,
-               .type = TY_ANY,
-               .imm = (int64_t)header,
-               .n_args = n,
-               .state = nosi_b_before(b, body)};
-    o.args = b->ir->args.n;
-    for (uint32_t k = 0; k < n; k++)
-        vec_push(&b->ir->args, words[k]);
-    nosi_b_set(b, body, dst, nosi_b_add(b, o));
-}
-
 static bool new_record(Build *b, Body *body, Instr i)
 {
     const Shape *s = body->f->refs[INSTR_C(i)];
@@ -482,15 +464,16 @@ static bool new_record(Build *b, Body *body, Instr i)
     if (s->n_fields > 64)
         return false;
     for (uint32_t k = 0; k < s->n_fields; k++) {
-        IrType t = type_of_field((FieldRep)s->field_reps[k]);
+        IrType t = nosi_b_field_type(s, k);
         if (t == TY_NONE)
             break;
-        if (!(words[k] = typed(b, body, INSTR_B(i) + k, t)))
+        words[k] = t == TY_ANY ? reg(body, INSTR_B(i) + k) : typed(b, body, INSTR_B(i) + k, t);
+        if (!words[k])
             return true;
         n++;
     }
     if (n == s->n_fields)
-        make_object(b, body, INSTR_A(i), s->header, words, n);
+        nosi_b_set(b, body, INSTR_A(i), nosi_b_object(b, body, s->header, words));
     else if (s->n_fields > MAX_SIGNATURE)
         return false;
     else
@@ -605,7 +588,7 @@ static bool switch_on(Build *b, Body *body, Instr i)
 {
     const SwitchTable *t = body->f->refs[(uint32_t)INSTR_D(i)];
     const TypeDesc *type = nosi_typedesc(t->type);
-    Ref x = any(b, body, INSTR_A(i));
+    Ref x = value_or_parts(b, body, INSTR_A(i));
     if (t->n > MAX_TARGETS || type->n_ctors < t->n)
         return false;
     for (uint32_t k = 0; k < t->n && b->open; k++) {
@@ -643,7 +626,7 @@ static bool not_literal(Build *b, Body *body, Instr i)
             return true;
         cond = compare(b, IR_ICMP, IC_EQ, x, v);
     } else if (!value_is_object(k)) {
-        cond = is_word(b, any(b, body, INSTR_A(i)), k);
+        cond = is_word(b, value_or_parts(b, body, INSTR_A(i)), k);
     } else {
         Ref args[2] = {x, nosi_b_const_of(b, TY_ANY, (int64_t)k.bits, 0)};
         cond = nosi_b_as_type(
@@ -679,9 +662,10 @@ static bool in_range(Build *b, Body *body, Instr i)
 static void capture(Build *b, Body *body, Instr i)
 {
     IrIns c = *INS(reg(body, 0));
+    uint64_t header;
     Ref v;
-    if (c.op == IR_OBJECT && !c.n_sub)
-        v = b->ir->args.at[c.args + INSTR_B(i) + 1];
+    if (nosi_b_header(b, reg(body, 0), &header))
+        v = nosi_b_word(b, reg(body, 0), INSTR_B(i) + 1);
     else if (c.op == IR_CONST)
         v = nosi_b_const_value(b, obj_value(value_obj((Value){(uint64_t)c.imm}), INSTR_B(i) + 1u));
     else
@@ -701,10 +685,10 @@ static bool closure(Build *b, Body *body, Instr i)
     for (uint32_t k = 0; k < of->n_captures; k++) {
         if (!reg(body, INSTR_B(i) + k))
             return false; // to be patched: undefined yet
-        words[k + 1] = any(b, body, INSTR_B(i) + k);
+        words[k + 1] = reg(body, INSTR_B(i) + k);
     }
-    make_object(b, body, INSTR_A(i), OBJ_HEADER(OBJ_CLOSURE, 0, of->n_captures + 1u), words,
-                of->n_captures + 1u);
+    nosi_b_set(b, body, INSTR_A(i),
+               nosi_b_object(b, body, OBJ_HEADER(OBJ_CLOSURE, 0, of->n_captures + 1u), words));
     return true;
 }
 
@@ -907,31 +891,31 @@ static bool instruction(Build *b, Body *body, Instr i)
         not_equal(b, body, i);
         return true;
     case OP_JNNIL:
-        test(b, body, is_word(b, any(b, body, a), VALUE_NIL), jump_d);
+        test(b, body, is_word(b, value_or_parts(b, body, a), VALUE_NIL), jump_d);
         return true;
     case OP_JNCONS:
-        test(b, body, is_cons(b, any(b, body, a)), jump_d);
+        test(b, body, is_cons(b, value_or_parts(b, body, a)), jump_d);
         return true;
     case OP_JNTUPLE:
-        test(b, body, nosi_b_is_class(b, any(b, body, a), b_tuple_class(rb), TUPLE_MASK), jump_c);
+        test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), b_tuple_class(rb), TUPLE_MASK), jump_c);
         return true;
     case OP_JNCTOR: {
         const CtorRef *ref = body->f->refs[rb];
         if (!ref->shape)
             return false;
-        test(b, body, has_ctor(b, any(b, body, a), nosi_shape(ref->shape)), jump_c);
+        test(b, body, has_ctor(b, value_or_parts(b, body, a), nosi_shape(ref->shape)), jump_c);
         return true;
     }
     case OP_JNRANGE:
         return in_range(b, body, i);
     case OP_JNMAP:
-        test(b, body, nosi_b_is_class(b, any(b, body, a), OBJ_MAP, 0xFF), jump_d);
+        test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), OBJ_MAP, 0xFF), jump_d);
         return true;
     case OP_JNSET:
-        test(b, body, nosi_b_is_class(b, any(b, body, a), OBJ_SET, 0xFF), jump_d);
+        test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), OBJ_SET, 0xFF), jump_d);
         return true;
     case OP_JABSENT:
-        nosi_b_branch(b, body, is_word(b, any(b, body, a), VALUE_ABSENT), jump_d, body->pc + 1);
+        nosi_b_branch(b, body, is_word(b, value_or_parts(b, body, a), VALUE_ABSENT), jump_d, body->pc + 1);
         return true;
     case OP_MAPFIND:
         runtime2(b, body, i, FN(nosi_rt_mapfind));
@@ -959,7 +943,7 @@ static bool instruction(Build *b, Body *body, Instr i)
         return true;
     case OP_HEAD:
     case OP_TAIL:
-        x = any(b, body, rb);
+        x = value_or_parts(b, body, rb);
         nosi_b_guard(b, body, is_cons(b, x));
         if (!b->open)
             return true;
@@ -981,15 +965,16 @@ static bool instruction(Build *b, Body *body, Instr i)
         if (rc > 64)
             return false;
         for (uint32_t k = 0; k < rc; k++)
-            words[k] = any(b, body, rb + k);
-        make_object(b, body, a, OBJ_HEADER(OBJ_TUPLE, 0, rc), words, rc);
+            words[k] = reg(body, rb + k);
+        nosi_b_set(b, body, a, nosi_b_object(b, body, OBJ_HEADER(OBJ_TUPLE, 0, rc), words));
         return true;
     }
     case OP_TUPGET: {
-        x = any(b, body, rb);
-        IrIns o = *INS(x);
-        if (o.op == IR_OBJECT && obj_kind((const Object *)&o.imm) == OBJ_TUPLE && rc < o.n_args) {
-            nosi_b_set(b, body, a, b->ir->args.at[o.args + rc]);
+        uint64_t header;
+        x = value_or_parts(b, body, rb);
+        if (nosi_b_header(b, x, &header) && obj_kind((const Object *)&header) == OBJ_TUPLE &&
+            rc < obj_words((const Object *)&header)) {
+            nosi_b_set(b, body, a, nosi_b_word(b, x, rc));
             return true;
         }
         for (uint32_t k = 0; k < b->facts.n; k++) {
@@ -1064,7 +1049,7 @@ static bool instruction(Build *b, Body *body, Instr i)
         return true;
     case OP_NEWCELL:
         x = any(b, body, rb);
-        make_object(b, body, a, OBJ_HEADER(OBJ_CELL, 0, 1), &x, 1);
+        nosi_b_set(b, body, a, nosi_b_object(b, body, OBJ_HEADER(OBJ_CELL, 0, 1), &x));
         return true;
     case OP_CELLGET:
         nosi_b_set(b, body, a, nosi_b_load(b, TY_ANY, any(b, body, rb), 0, CELL_ALIAS));
@@ -1165,6 +1150,8 @@ static bool is_behind(const Build *b, const Body *body, uint32_t pc)
 void nosi_b_body(Build *b, Body *body, uint32_t from)
 {
     const Func *f = body->f;
+    Body *outer = b->innermost;
+    b->innermost = body;
     for (uint32_t pc = from; pc < f->n_code; pc++) {
         if (body->targets[pc].n_preds) {
             if (b->open)
@@ -1182,7 +1169,8 @@ void nosi_b_body(Build *b, Body *body, uint32_t from)
         if (b->ir->ins.n > MAX_IR)
             b->refused = "too large";
         if (b->refused)
-            return;
+            break;
     }
-    NOS_ASSERT(!b->open);
+    b->innermost = outer;
+    NOS_ASSERT(b->refused || !b->open);
 }

@@ -6,13 +6,29 @@
 #include "jit/mirctx.h"
 
 /* How a value of a frame that was left is given to the interpreter. */
-typedef enum { SLOT_CONST, SLOT_ANY, SLOT_INT, SLOT_FLOAT, SLOT_BOOL } SlotKind;
+typedef enum {
+    SLOT_CONST,
+    SLOT_ANY,
+    SLOT_INT,
+    SLOT_FLOAT,
+    SLOT_BOOL,
+    SLOT_RAW,    // word of an object
+    SLOT_OBJECT, // it has to be made
+} SlotKind;
 typedef struct ExitSlot {
     uint16_t reg;
     uint8_t kind;
     uint32_t index; // of the value among the exit's values
-    uint64_t bits;  // SLOT_CONST: the Value
+    union {
+        uint64_t bits;                   // SLOT_CONST: the Value, or the word
+        const struct ExitObject *object; // SLOT_OBJECT. The same in several slots: one object
+    };
 } ExitSlot;
+
+typedef struct ExitObject {
+    uint64_t header;
+    ExitSlot *words;
+} ExitObject;
 
 typedef struct ExitFrame {
     Func *f;

@@ -183,6 +183,9 @@ static void add_live(const Emit *e, uint64_t *set, Ref r)
 {
     if (moves(e, r))
         set[r / 64] |= (uint64_t)1 << (r % 64);
+    if (r && IN(r)->op == IR_PARTS) // its words are
+        for (uint32_t k = 0; k < IN(r)->n_args; k++)
+            add_live(e, set, e->ir->args.at[IN(r)->args + k]);
 }
 static void add_state(const Emit *e, uint64_t *set, uint32_t s)
 {
@@ -260,7 +263,8 @@ static void walk(Emit *e, uint32_t b, uint64_t *set, bool slots)
         } else if (i->state) {
             add_state(e, set, i->state);
         }
-        add_operands(e, set, i);
+        if (i->op != IR_PARTS)
+            add_operands(e, set, i);
     }
 }
 
@@ -324,6 +328,64 @@ static MIR_op_t slot_mem(Emit *e, uint32_t slot)
     return op_mem(e, MIR_T_I64, (int64_t)slot * 8, e->shadow);
 }
 
+/* Where an exit is emitted. */
+typedef struct Leave {
+    const Stub *stub;
+    MIR_reg_t rp; // the reify buffer
+    uint32_t n;   // values so far
+    VEC(Ref) parts;
+    VEC(ExitObject *) objects; // made of them
+} Leave;
+
+/* How slot x gets value v; `raw`: as a word that is no Value. */
+static void emit_slot(Emit *e, Leave *l, ExitSlot *x, Ref v, bool raw)
+{
+    const IrIns *i = IN(v);
+    if (i->op == IR_PARTS) {
+        x->kind = SLOT_OBJECT;
+        for (uint32_t k = 0; k < l->parts.n; k++)
+            if (l->parts.at[k] == v) {
+                x->object = l->objects.at[k];
+                return;
+            }
+        ExitObject *o = ARENA_NEW(&e->code->arena, ExitObject);
+        o->header = (uint64_t)i->imm;
+        o->words = ARENA_ARRAY(&e->code->arena, ExitSlot, i->n_args);
+        x->object = o;
+        vec_push(&l->parts, v);
+        vec_push(&l->objects, o);
+        for (uint32_t k = 0; k < i->n_args; k++)
+            emit_slot(e, l, &o->words[k], e->ir->args.at[i->args + k],
+                      nosi_ir_word_type(o->header, k) != TY_ANY);
+        return;
+    }
+    if (i->op == IR_CONST) {
+        x->kind = SLOT_CONST;
+        if (raw || i->type == TY_ANY || i->imm2) {
+            x->bits = (uint64_t)(raw || i->type == TY_ANY ? i->imm : i->imm2);
+            return;
+        }
+        if (i->type == TY_BOOL || (i->type == TY_INT && small_fits(i->imm))) {
+            x->bits = i->type == TY_BOOL ? value_bool(i->imm).bits : value_small(i->imm).bits;
+            return;
+        }
+    }
+    x->kind = raw                    ? SLOT_RAW
+              : i->type == TY_INT   ? SLOT_INT
+              : i->type == TY_FLOAT ? SLOT_FLOAT
+              : i->type == TY_BOOL  ? SLOT_BOOL
+                                    : SLOT_ANY;
+    x->index = l->n++;
+    MIR_op_t to =
+        op_mem(e, i->type == TY_FLOAT ? MIR_T_D : MIR_T_I64, (int64_t)x->index * 8, l->rp);
+    if (i->type == TY_FLOAT)
+        emit2(e, MIR_DMOV, to, val(e, v));
+    else if (l->stub->kind >= LEAVE_SPECIAL && moves(e, v)) // a call may have moved it
+        emit2(e, MIR_MOV, to, slot_mem(e, e->slots[v]));
+    else
+        emit2(e, MIR_MOV, to, val(e, v));
+}
+
 static void emit_leave(Emit *e, const Stub *s)
 {
     ExitRecord *r = ARENA_NEW(&e->code->arena, ExitRecord);
@@ -333,8 +395,8 @@ static void emit_leave(Emit *e, const Stub *s)
         r->n_frames++;
     r->frames = ARENA_ARRAY(&e->code->arena, ExitFrame, r->n_frames + 1);
     place(e, s->label);
-    MIR_reg_t rp = load(e, MACHINE(reify), e->machine);
-    uint32_t n = 0, at = r->n_frames;
+    Leave l = {.stub = s, .rp = load(e, MACHINE(reify), e->machine)};
+    uint32_t at = r->n_frames;
     for (uint32_t st = s->state; st; st = e->ir->states.at[st].parent) {
         const IrState *state = &e->ir->states.at[st];
         ExitFrame *f = &r->frames[--at];
@@ -344,38 +406,14 @@ static void emit_leave(Emit *e, const Stub *s)
                          .n_holds = state->n_holds};
         f->slots = ARENA_ARRAY(&e->code->arena, ExitSlot, state->n + 1);
         for (uint32_t k = 0; k < state->n; k++) {
-            Ref v = e->ir->args.at[state->refs + k];
-            const IrIns *i = IN(v);
             ExitSlot *x = &f->slots[f->n_slots++];
             x->reg = e->ir->regs.at[state->regs + k];
-            if (i->op == IR_CONST) {
-                x->kind = SLOT_CONST;
-                if (i->type == TY_ANY || i->imm2) {
-                    x->bits = (uint64_t)(i->type == TY_ANY ? i->imm : i->imm2);
-                    continue;
-                }
-                if (i->type == TY_BOOL || (i->type == TY_INT && small_fits(i->imm))) {
-                    x->bits =
-                        i->type == TY_BOOL ? value_bool(i->imm).bits : value_small(i->imm).bits;
-                    continue;
-                }
-            }
-            x->kind = i->type == TY_INT     ? SLOT_INT
-                      : i->type == TY_FLOAT ? SLOT_FLOAT
-                      : i->type == TY_BOOL  ? SLOT_BOOL
-                                            : SLOT_ANY;
-            x->index = n;
-            MIR_op_t to = op_mem(e, i->type == TY_FLOAT ? MIR_T_D : MIR_T_I64, (int64_t)n * 8, rp);
-            if (i->type == TY_FLOAT)
-                emit2(e, MIR_DMOV, to, val(e, v));
-            else if (s->kind >= LEAVE_SPECIAL && moves(e, v)) // a call may have moved it
-                emit2(e, MIR_MOV, to, slot_mem(e, e->slots[v]));
-            else
-                emit2(e, MIR_MOV, to, val(e, v));
-            n++;
+            emit_slot(e, &l, x, e->ir->args.at[state->refs + k], false);
         }
     }
-    r->n_values = n;
+    r->n_values = l.n;
+    vec_free(&l.parts);
+    vec_free(&l.objects);
     vec_push(&e->code->exits, r);
     emit2(e, MIR_MOV, op_reg(e, e->record), op_int(e, (int64_t)(intptr_t)r));
     jump(e, e->leave);
@@ -918,6 +956,18 @@ static int64_t loop_cost(const Ir *ir, uint32_t header, uint32_t last)
     return n;
 }
 
+/* Words that v takes in the reify buffer, at most. */
+static int64_t count_values(const Emit *e, Ref v)
+{
+    const IrIns *i = IN(v);
+    int64_t n = 0;
+    if (i->op != IR_PARTS)
+        return 1;
+    for (uint32_t k = 0; k < i->n_args; k++)
+        n += count_values(e, e->ir->args.at[i->args + k]);
+    return n;
+}
+
 /* What entering the function takes from the budget: for each interpreted frame that one activation
  * stands for, and for each word of native and shadow stack that it may need, which bounds both
  * (enter.h). */
@@ -929,7 +979,8 @@ static int64_t entry_charge(const Emit *e)
         int64_t f = 0, v = 0;
         for (uint32_t s = k; s; s = ir->states.at[s].parent) {
             f++;
-            v += ir->states.at[s].n;
+            for (uint32_t j = 0; j < ir->states.at[s].n; j++)
+                v += count_values(e, ir->args.at[ir->states.at[s].refs + j]);
         }
         frames = NOS_MAX(frames, f);
         values = NOS_MAX(values, v);
@@ -1203,6 +1254,8 @@ static void instruction(Emit *e, uint32_t block, Ref r)
         emit3(e, MIR_ADD, out, op_reg(e, at), op_int(e, TAG_OBJECT));
         return;
     }
+    case IR_PARTS:
+        return;
     case IR_CALL:
     case IR_TAILCALL:
         emit_call(e, r);

@@ -86,16 +86,51 @@ void nosi_jit_thread_end(void)
 
 /* ---- laying out ------------------------------------------------------------------------------ */
 
-typedef struct Unboxed { // a register whose value has to be boxed on the heap
+typedef struct Pending { // a register whose value has to be made on the heap
     size_t at;           // word of the VM stack
-    uint64_t bits;
-    bool is_float;
-} Unboxed;
+    const ExitSlot *slot;
+    const uint64_t *values; // of its exit
+} Pending;
+typedef struct Whole { // an object that is made of its words
+    const ExitObject *object;
+    const uint64_t *values;
+    uint32_t roots; // the first of its words that are Values, in Layout.roots
+    Object *made;   // or NULL
+} Whole;
 typedef struct Layout {
     Proc *p;
     bool traps;
-    VEC(Unboxed) unboxed;
+    VEC(Pending) pending;
+    VEC(Whole) wholes;
+    VEC(Value) roots;
+    size_t heap_words; // at most
 } Layout;
+
+static uint32_t find_whole(const Layout *l, const ExitObject *o, const uint64_t *values)
+{
+    uint32_t k = 0;
+    while (k < l->wholes.n && (l->wholes.at[k].object != o || l->wholes.at[k].values != values))
+        k++;
+    return k;
+}
+
+/* Notes what the slot needs on the heap, and what of it a collection may move. */
+static void note(Layout *l, const ExitSlot *s, const uint64_t *values)
+{
+    if (s->kind == SLOT_INT || s->kind == SLOT_FLOAT)
+        l->heap_words += FLOAT_WORDS;
+    if (s->kind != SLOT_OBJECT || find_whole(l, s->object, values) < l->wholes.n)
+        return;
+    uint32_t n = obj_words((const Object *)&s->object->header);
+    l->heap_words += 1 + n;
+    vec_push(&l->wholes, ((Whole){s->object, values, l->roots.n, NULL}));
+    const ExitSlot *words = s->object->words;
+    for (uint32_t k = 0; k < n; k++)
+        if (words[k].kind == SLOT_ANY)
+            vec_push(&l->roots, ((Value){values[words[k].index]}));
+    for (uint32_t k = 0; k < n; k++)
+        note(l, &words[k], values);
+}
 
 static void fill(Layout *l, const ExitFrame *f, const uint64_t *values)
 {
@@ -103,51 +138,86 @@ static void fill(Layout *l, const ExitFrame *f, const uint64_t *values)
     for (uint32_t k = 0; k < f->n_slots; k++) {
         const ExitSlot *s = &f->slots[k];
         Value *to = &p->base[s->reg];
-        uint64_t bits = s->kind == SLOT_CONST ? s->bits : values[s->index];
         switch ((SlotKind)s->kind) {
         case SLOT_CONST:
+            *to = (Value){s->bits};
+            break;
         case SLOT_ANY:
-            *to = (Value){bits};
+        case SLOT_RAW: // only in objects
+            *to = (Value){values[s->index]};
             break;
         case SLOT_BOOL:
-            *to = value_bool(bits != 0);
+            *to = value_bool(values[s->index] != 0);
             break;
         case SLOT_INT:
-            if (small_fits((int64_t)bits)) {
-                *to = value_small((int64_t)bits);
+            if (small_fits((int64_t)values[s->index])) {
+                *to = value_small((int64_t)values[s->index]);
                 break;
             }
             NOS_FALLTHROUGH;
         case SLOT_FLOAT:
+        case SLOT_OBJECT:
             *to = VALUE_ZERO;
-            vec_push(&l->unboxed,
-                     ((Unboxed){(size_t)(to - p->stack), bits, s->kind == SLOT_FLOAT}));
+            vec_push(&l->pending, ((Pending){(size_t)(to - p->stack), s, values}));
+            note(l, s, values);
             break;
         }
     }
 }
 
+/* There is room for it. */
+static Value made(Layout *l, const ExitSlot *s, const uint64_t *values)
+{
+    Heap *h = &l->p->heap;
+    double d;
+    switch ((SlotKind)s->kind) {
+    case SLOT_CONST:
+        return (Value){s->bits};
+    case SLOT_ANY: // has been moved: see the caller
+    case SLOT_RAW:
+        return (Value){values[s->index]};
+    case SLOT_BOOL:
+        return value_bool(values[s->index] != 0);
+    case SLOT_INT:
+        return nosi_int_nogc(h, (int64_t)values[s->index]);
+    case SLOT_FLOAT:
+        memcpy(&d, &values[s->index], sizeof d);
+        return nosi_float_nogc(h, d);
+    case SLOT_OBJECT:
+        break;
+    }
+    uint32_t at = find_whole(l, s->object, values);
+    Whole *w = &l->wholes.at[at];
+    if (!w->made) {
+        const Object *like = (const Object *)&s->object->header;
+        uint32_t n = obj_words(like), root = w->roots;
+        Object *o = w->made = nosi_heap_take_nogc(h, obj_kind(like), obj_aux(like), n);
+        o->header = s->object->header;
+        for (uint32_t k = 0; k < n; k++) {
+            const ExitSlot *x = &s->object->words[k];
+            o->word[k] = x->kind == SLOT_ANY ? l->roots.at[root++].bits : made(l, x, values).bits;
+        }
+    }
+    return value_object(w->made);
+}
+
 /* All frames are there: what they hold are roots. */
-static bool box(Layout *l)
+static bool make_pending(Layout *l)
 {
     Proc *p = l->p;
-    uint32_t n = l->unboxed.n;
-    if (n) {
+    if (l->heap_words) {
         // What a native that traps asks for is in no register.
-        Value *args = nosi_trap_slot.args;
+        Value *args = nosi_trap_slot.args, *words = l->roots.at;
         ROOT_ARRAY(&p->heap, args, l->traps ? nosi_trap_slot.n_args : 0);
-        bool ok = nosi_reserve(p, (size_t)n * FLOAT_WORDS);
+        ROOT_ARRAY(&p->heap, words, l->roots.n);
+        bool ok = nosi_reserve(p, l->heap_words);
+        UNROOT(&p->heap);
         UNROOT(&p->heap);
         if (!ok)
             return false;
     }
-    for (uint32_t k = 0; k < n; k++) {
-        const Unboxed *u = &l->unboxed.at[k];
-        double d;
-        memcpy(&d, &u->bits, sizeof d);
-        p->stack[u->at] =
-            u->is_float ? nosi_float_nogc(&p->heap, d) : nosi_int_nogc(&p->heap, (int64_t)u->bits);
-    }
+    VEC_EACH (const Pending, x, &l->pending)
+        p->stack[x->at] = made(l, x->slot, x->values);
     return true;
 }
 
@@ -233,10 +303,12 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
         nosi_jit_on_thrash(last->code);
     bool ok = push_frames(l, m, &innermost);
     m->reify = m->reify_base;
-    ok = box(l) && ok;
+    ok = make_pending(l) && ok;
     p->max_depth = max_depth;
     p->heap.max_words = max_words;
-    vec_free(&l->unboxed);
+    vec_free(&l->pending);
+    vec_free(&l->wholes);
+    vec_free(&l->roots);
     set_proc(m, NULL);
     if (!ok || raised)
         return out;

@@ -70,7 +70,7 @@ static void print_state(const Ir *ir, uint32_t s, StrBuf *out)
 
 void nosi_ir_print(const Ir *ir, StrBuf *out)
 {
-    static const char *const types[] = {"", "any", "int", "float", "bool"};
+    static const char *const types[] = {"", "any", "int", "float", "bool", "parts"};
     static const char *const conds[] = {"==", "!=", "<", "<=", ">", ">=", "<u"};
     for (uint32_t b = 0; b < ir->blocks.n; b++) {
         const IrBlock *x = &ir->blocks.at[b];

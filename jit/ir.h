@@ -17,6 +17,7 @@ typedef enum IrType {
     TY_INT,   // int64_t
     TY_FLOAT, // double
     TY_BOOL,  // 0 or 1
+    TY_PARTS, // an object of which there are only the words: no register holds it
 } IrType;
 
 typedef enum IrOp {
@@ -151,6 +152,8 @@ Ir *nosi_ir_build(const IrRequest *request); // gives; `refused` is set when not
 void nosi_ir_free(Ir *ir);
 void nosi_ir_print(const Ir *ir, StrBuf *out);
 bool nosi_signature(const Func *f, Signature *sig); // false: too many parameters
+/* What word k of an object with this header is: a Value (ANY), or raw; NONE: unknown. */
+IrType nosi_ir_word_type(uint64_t header, uint32_t k);
 
 NOS_INLINE IrIns *ir_ins(const Ir *ir, Ref r)
 {
