@@ -431,8 +431,7 @@ static void set_field(Build *b, Body *body, Instr i)
     Ref x = any(b, body, INSTR_A(i)), y = reg(body, INSTR_C(i));
     const Shape *s = ref->shape ? nosi_shape(ref->shape) : NULL;
     uint32_t index = FIELD_INDEX(ref);
-    IrType t = s && s->header && index < s->n_fields ? nosi_b_field_type(s, index)
-                                                     : TY_NONE;
+    IrType t = s && s->header && index < s->n_fields ? nosi_b_field_type(s, index) : TY_NONE;
     if (t == TY_NONE || !(s->header >> 3 & OBJ_MUTABLE)) {
         Ref args[2] = {x, y};
         nosi_b_runtime(b, body, FN(nosi_jit_set_field), RT_VALUES_LAST, args, 2,
@@ -897,7 +896,8 @@ static bool instruction(Build *b, Body *body, Instr i)
         test(b, body, is_cons(b, value_or_parts(b, body, a)), jump_d);
         return true;
     case OP_JNTUPLE:
-        test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), b_tuple_class(rb), TUPLE_MASK), jump_c);
+        test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), b_tuple_class(rb), TUPLE_MASK),
+             jump_c);
         return true;
     case OP_JNCTOR: {
         const CtorRef *ref = body->f->refs[rb];
@@ -915,7 +915,8 @@ static bool instruction(Build *b, Body *body, Instr i)
         test(b, body, nosi_b_is_class(b, value_or_parts(b, body, a), OBJ_SET, 0xFF), jump_d);
         return true;
     case OP_JABSENT:
-        nosi_b_branch(b, body, is_word(b, value_or_parts(b, body, a), VALUE_ABSENT), jump_d, body->pc + 1);
+        nosi_b_branch(b, body, is_word(b, value_or_parts(b, body, a), VALUE_ABSENT), jump_d,
+                      body->pc + 1);
         return true;
     case OP_MAPFIND:
         runtime2(b, body, i, FN(nosi_rt_mapfind));

@@ -1,10 +1,10 @@
 /* build_parts.c -- objects that are not made (scalar replacement).
  *
  * A tuple, an immutable record or variant, or a closure is nothing but its words (PARTS) until
- * somebody asks for the whole. Reading a word of it, testing what it is, calling it and leaving need
- * no whole: an exit record says how the interpreter's object is made of the words. A phi of such
- * objects that all look the same is as many phis of words, so an accumulator that is a tuple stays
- * in registers.
+ * somebody asks for the whole. Reading a word of it, testing what it is, calling it and leaving
+ * need no whole: an exit record says how the interpreter's object is made of the words. A phi of
+ * such objects that all look the same is as many phis of words, so an accumulator that is a tuple
+ * stays in registers.
  *
  * Who asks for the whole (nosi_b_whole) gets it made there. That must not be more often than it
  * would have been made in the first place, nor in many places; and a closure has an identity, so
@@ -90,10 +90,9 @@ Ref nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state)
     else if (!INS(test)->imm)
         return 0;
     for (uint32_t k = 0; k < obj_words(o); k++)
-        words[k] = nosi_b_add(b, (IrIns){.op = IR_WORD,
-                                         .type = (uint8_t)nosi_ir_word_type(header, k),
-                                         .a = x,
-                                         .imm = k});
+        words[k] = nosi_b_add(
+            b, (IrIns){
+                   .op = IR_WORD, .type = (uint8_t)nosi_ir_word_type(header, k), .a = x, .imm = k});
     return x;
 }
 
@@ -132,15 +131,13 @@ static Ref make(Build *b, uint64_t header, const Ref *parts, uint32_t state)
     uint32_t n = obj_words((const Object *)&header);
     Ref words[64];
     for (uint32_t k = 0; k < n; k++)
-        words[k] = nosi_ir_word_type(header, k) == TY_ANY ? nosi_b_as_any(b, parts[k], state)
-                                                          : parts[k];
-    return add_words(b,
-                     (IrIns){.op = IR_OBJECT,
-                             .type = TY_ANY,
-                             .imm = (int64_t)header,
-                             .n_args = n,
-                             .state = state},
-                     words);
+        words[k] =
+            nosi_ir_word_type(header, k) == TY_ANY ? nosi_b_as_any(b, parts[k], state) : parts[k];
+    return add_words(
+        b,
+        (IrIns){
+            .op = IR_OBJECT, .type = TY_ANY, .imm = (int64_t)header, .n_args = n, .state = state},
+        words);
 }
 
 Ref nosi_b_object(Build *b, Body *body, uint64_t header, const Ref *words)

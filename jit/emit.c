@@ -370,7 +370,7 @@ static void emit_slot(Emit *e, Leave *l, ExitSlot *x, Ref v, bool raw)
             return;
         }
     }
-    x->kind = raw                    ? SLOT_RAW
+    x->kind = raw                   ? SLOT_RAW
               : i->type == TY_INT   ? SLOT_INT
               : i->type == TY_FLOAT ? SLOT_FLOAT
               : i->type == TY_BOOL  ? SLOT_BOOL

@@ -97,6 +97,7 @@ void nosi_ir_hoist(Ir *ir)
         if (ir->blocks.at[h].loop_end && nosi_loop_find(&l)) {
             hoist_loop(&l);
             nosi_loop_bounds(&l);
+            nosi_loop_strength(&l);
         }
     }
     nosi_free(in);

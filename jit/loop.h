@@ -25,5 +25,7 @@ NOS_INLINE bool loop_outside(const Loop *l, Ref r) // is r made outside of the l
 
 /* Behind hoisting: bounds of array elements are checked for all rounds at once. */
 void nosi_loop_bounds(Loop *l);
+/* Behind that: products that grow with a counter become sums. */
+void nosi_loop_strength(Loop *l);
 
 #endif
