@@ -6,6 +6,7 @@
 #include "jit/runtime.h"
 #include "sched/mvar.h"
 #include "vm/bytecode/builtin.h"
+#include "vm/data/array.h"
 #include "vm/interp/rtcall.h"
 
 enum { CELL_ALIAS = UINT32_MAX }; // of the content of a cell; that of a record: its shape
@@ -491,12 +492,9 @@ static uint32_t expected_class(const Build *b, Ref x)
     if (i.op == IR_RUNTIME && i.cond == RT_NATIVE) {
         const Builtin *n = (const Builtin *)(intptr_t)i.imm2;
         const char *result = n ? strstr(n->signature, "-> ") : NULL;
-        if (result && strcmp(result, "-> Int64Array") == 0)
-            return OBJ_CLASS(OBJ_ARRAY, ELEM_I64);
-        if (result && strcmp(result, "-> Float64Array") == 0)
-            return OBJ_CLASS(OBJ_ARRAY, ELEM_F64);
-        if (result && strcmp(result, "-> UInt8Array") == 0)
-            return OBJ_CLASS(OBJ_ARRAY, ELEM_U8);
+        for (ElemKind k = ELEM_I64; result && k <= ELEM_U8; k++)
+            if (strcmp(result + 3, nosi_array_type_name(k)) == 0)
+                return OBJ_CLASS(OBJ_ARRAY, k);
     }
     // (An inlined function may have been given what the outermost one has.)
     if (b->request->classes && (i.op == IR_PARAM || i.op == IR_LOADREG) &&
@@ -516,15 +514,10 @@ static bool array_access(Build *b, Body *body, uint32_t array, uint32_t index, E
         if (b->facts.at[f].a == x && b->facts.at[f].mask == SHAPE_MASK &&
             nosi_b_dominates(b, b->facts.at[f].block, b->block))
             class = (uint32_t)b->facts.at[f].is;
-    if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_I64))
-        *kind = ELEM_I64;
-    else if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_F64))
-        *kind = ELEM_F64;
-    else if (class == OBJ_CLASS(OBJ_ARRAY, ELEM_U8))
-        *kind = ELEM_U8;
-    else
+    if ((class & 0xFF) != OBJ_ARRAY)
         return false;
-    *t = *kind == ELEM_F64 ? TY_FLOAT : TY_INT;
+    *kind = (ElemKind)(class >> 8);
+    *t = *kind == ELEM_F64 || *kind == ELEM_F32 ? TY_FLOAT : TY_INT;
     nosi_b_guard(b, body, nosi_b_is_class(b, x, class, SHAPE_MASK));
     *k = b->open ? typed(b, body, index, TY_INT) : 0;
     if (!*k)

@@ -15,6 +15,7 @@
 #include "jit/loop.h"
 #include "jit/mirctx.h"
 #include "jit/runtime.h"
+#include "vm/heap/blob.h"
 #include "vm/interp/machine.h"
 #include "vm/value/object.h"
 
@@ -867,8 +868,12 @@ static void store_const(Emit *e, int64_t disp, MIR_reg_t base, uint64_t bits)
 /* Element b of an array, as a memory operand. */
 static MIR_op_t element(Emit *e, const IrIns *i)
 {
-    MIR_type_t t = i->n_sub == ELEM_F64 ? MIR_T_D : i->n_sub == ELEM_U8 ? MIR_T_U8 : MIR_T_I64;
-    return MIR_new_mem_op(e->mir, t, 0, in_reg(e, i->a), in_reg(e, i->b), t == MIR_T_U8 ? 1 : 8);
+    static const MIR_type_t types[] = {[ELEM_I64] = MIR_T_I64,
+                                       [ELEM_F64] = MIR_T_D,
+                                       [ELEM_F32] = MIR_T_F,
+                                       [ELEM_U8] = MIR_T_U8};
+    return MIR_new_mem_op(e->mir, types[i->n_sub], 0, in_reg(e, i->a), in_reg(e, i->b),
+                          (MIR_scale_t)elem_size((ElemKind)i->n_sub));
 }
 
 static void emit_write(Emit *e, const IrIns *i)
@@ -1226,19 +1231,36 @@ static void instruction(Emit *e, uint32_t block, Ref r)
               op_mem(e, MIR_T_I64, ARRAY_LEN * 8 + 8 - TAG_OBJECT, in_reg(e, i->a)));
         return;
     case IR_ELEM:
+        if (i->n_sub == ELEM_F32) {
+            MIR_op_t f = op_reg(e, new_reg(e, MIR_T_F));
+            emit2(e, MIR_FMOV, f, element(e, i));
+            emit2(e, MIR_F2D, out, f);
+            return;
+        }
         emit2(e, i->type == TY_FLOAT ? MIR_DMOV : MIR_MOV, out, element(e, i));
         return;
-    case IR_SET_ELEM: {
-        MIR_reg_t v = i->n_sub == ELEM_F64 ? 0 : in_reg(e, i->c);
-        if (i->n_sub == ELEM_F64)
+    case IR_SET_ELEM:
+        switch ((ElemKind)i->n_sub) {
+        case ELEM_F64:
             emit2(e, MIR_DMOV, element(e, i), val(e, i->c));
-        else if (i->n_sub == ELEM_U8)
+            return;
+        case ELEM_F32: {
+            MIR_op_t f = op_reg(e, new_reg(e, MIR_T_F));
+            emit2(e, MIR_D2F, f, val(e, i->c));
+            emit2(e, MIR_FMOV, element(e, i), f);
+            return;
+        }
+        case ELEM_U8: {
+            MIR_reg_t v = in_reg(e, i->c);
             emit2(e, MIR_MOV, element(e, i),
                   op_reg(e, binary(e, MIR_AND, op_reg(e, v), op_int(e, 255))));
-        else
-            emit2(e, MIR_MOV, element(e, i), op_reg(e, v));
+            return;
+        }
+        case ELEM_I64:
+            emit2(e, MIR_MOV, element(e, i), op_reg(e, in_reg(e, i->c)));
+            return;
+        }
         return;
-    }
     case IR_CONS: {
         MIR_reg_t at = take(e, CONS_WORDS, leave_at(e, i->state, LEAVE_ROOM));
         store(e, 0, at, i->a);
