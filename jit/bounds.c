@@ -12,7 +12,8 @@
  * which guards before the loop ask for; they leave at its beginning, and the interpreter finds out
  * in which round an index is wrong. A loop that goes round not once must not leave: with a constant
  * `first` >= 0 the guards let it pass (k_first may be the length, span is negative), otherwise they
- * are one guard together with the test of the first round. */
+ * are one guard together with the test of the first round. A counter that goes down to `last` is
+ * checked the other way round: 0 <= k_first < length and factor * span <= k_first. */
 #include "jit/linear.h"
 
 #include <string.h>
@@ -48,12 +49,15 @@ static void guard(const Loop *l, Ref cond)
 /* ---- the limit of a counter -------------------------------------------------------------------
  */
 
-/* A test on the way from the header to `block` that says phi < *n or, if *or_equal, phi <= *n. */
-static bool find_limit(const Loop *l, uint32_t block, Ref phi, Ref *n, bool *or_equal)
+/* A test on the way from the header to `block` that says phi < *n or, if *or_equal, phi <= *n; of a
+ * counter that goes down, phi > *n or phi >= *n. */
+static bool find_limit(const Loop *l, uint32_t block, const Counter *counter, Ref *n,
+                       bool *or_equal)
 {
     static const uint8_t turned[] = {[IC_EQ] = IC_EQ, [IC_NE] = IC_NE, [IC_LT] = IC_GT,
                                      [IC_GE] = IC_LE, [IC_GT] = IC_LT, [IC_LE] = IC_GE};
     const IrBlock *blocks = l->ir->blocks.at;
+    Ref phi = counter->phi;
     for (uint32_t at = block; at != l->header; at = blocks[at].idom) {
         const IrBlock *p = &blocks[blocks[at].idom];
         if (!p->ins.n || blocks[at].preds.n != 1 || blocks[at].preds.at[0] != blocks[at].idom ||
@@ -67,6 +71,8 @@ static bool find_limit(const Loop *l, uint32_t block, Ref phi, Ref *n, bool *or_
         if (test->b == phi)
             c = (IrCond)turned[c];
         *n = test->a == phi ? test->b : test->a;
+        if (counter->down)
+            c = (IrCond)turned[c];
         *or_equal = c == IC_LE;
         if ((test->a == phi || test->b == phi) && (c == IC_LT || c == IC_LE) && loop_outside(l, *n))
             return true;
@@ -96,6 +102,42 @@ static void ask(Checks *k, IrCond c, Ref a, Ref b)
             nosi_loop_before(k->l, (IrIns){.op = IR_AND, .type = TY_BOOL, .a = k->all, .b = cond});
 }
 
+/* Guards for what was asked for together: unless the loop goes round not once. */
+static void guard_together(const Checks *k, IrCond c, Ref a, Ref b)
+{
+    Ref runs = k->all ? compare(k->l, c, a, b) : 0;
+    guard(k->l, runs ? nosi_loop_before(k->l, (IrIns){.op = IR_ICMP,
+                                                      .type = TY_BOOL,
+                                                      .cond = IC_GE,
+                                                      .a = k->all,
+                                                      .b = runs})
+                     : k->all);
+}
+
+/* The same as check_before, below, for a counter that goes down to n. */
+static void check_down(const Loop *l, const Counter *c, Ref index, Ref length, Factor f, Ref n,
+                       bool or_equal)
+{
+    Checks k = {.l = l, .together = true};
+    int64_t step;
+    Ref k_first = nosi_loop_in_first_round(l, c, index);
+    Ref last = or_equal ? n : nosi_loop_int_op(l, IR_ADD, n, nosi_loop_constant(l, 1));
+    Ref span = nosi_loop_int_op(l, IR_SUB, c->first, last),
+        room = nosi_loop_int_op(l, IR_ADD, k_first, nosi_loop_constant(l, 1));
+    ask(&k, IC_ULT, k_first, length);
+    if (f.kind == FACTOR_CONST && f.n == 1) {
+        ask(&k, IC_ULT, span, room);
+    } else {
+        Ref factor = f.kind == FACTOR_CONST ? nosi_loop_constant(l, f.n) : f.ref;
+        ask(&k, IC_ULT, factor, nosi_loop_constant(l, FACTOR_LIMIT));
+        ask(&k, IC_ULT, span, nosi_loop_constant(l, FACTOR_LIMIT));
+        ask(&k, IC_ULT, nosi_loop_int_op(l, IR_MUL, span, factor), room);
+    }
+    if (!nosi_loop_const(l, c->step, &step) || step != -1 || or_equal)
+        ask(&k, IC_LT, nosi_loop_constant(l, -LARGE), n);
+    guard_together(&k, or_equal ? IC_LE : IC_LT, n, c->first);
+}
+
 /* Checks before the loop what the guard of element `index` of `length` would. */
 static bool check_before(const Loop *l, uint32_t block, Ref index, Ref length)
 {
@@ -103,11 +145,15 @@ static bool check_before(const Loop *l, uint32_t block, Ref index, Ref length)
     Ref n, phi = nosi_loop_counter_in(l, index);
     bool or_equal;
     if (!phi || !loop_outside(l, length) || !nosi_loop_counter(l, phi, &c) ||
-        !find_limit(l, block, phi, &n, &or_equal))
+        !find_limit(l, block, &c, &n, &or_equal))
         return false;
     Factor f = nosi_loop_factor(l, phi, index);
     if (f.kind != FACTOR_CONST && f.kind != FACTOR_REF)
         return false;
+    if (c.down) {
+        check_down(l, &c, index, length, f, n, or_equal);
+        return true;
+    }
     int64_t first, step;
     Checks k = {.l = l, .together = !(nosi_loop_const(l, c.first, &first) && first >= 0)};
     IrCond less = k.together ? IC_ULT : IC_LT; // of the span, which goes up to 2^64 or may be < 0
@@ -135,15 +181,7 @@ static bool check_before(const Loop *l, uint32_t block, Ref index, Ref length)
         ask(&k, IC_ULT, c.step, nosi_loop_constant(l, FACTOR_LIMIT));
     if (!by_const || step != 1 || or_equal)
         ask(&k, IC_LT, n, nosi_loop_constant(l, LARGE));
-    if (k.all) {
-        Ref runs = compare(l, or_equal ? IC_LE : IC_LT, c.first, n);
-        guard(l, runs ? nosi_loop_before(l, (IrIns){.op = IR_ICMP,
-                                                    .type = TY_BOOL,
-                                                    .cond = IC_GE,
-                                                    .a = k.all,
-                                                    .b = runs})
-                      : k.all);
-    }
+    guard_together(&k, or_equal ? IC_LE : IC_LT, c.first, n);
     return true;
 }
 

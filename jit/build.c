@@ -22,7 +22,12 @@ static Ref add_to(Build *b, uint32_t block, IrIns ins)
     Ref r = b->ir->ins.n;
     ins.block = block;
     vec_push(&b->ir->ins, ins);
-    vec_push(&b->ir->blocks.at[block].ins, r);
+    IrBlock *x = &b->ir->blocks.at[block];
+    vec_push(&x->ins, r);
+    if (x->is_done && x->ins.n > 1 && ins.op == IR_CONST) { // its end stays the last
+        x->ins.at[x->ins.n - 1] = x->ins.at[x->ins.n - 2];
+        x->ins.at[x->ins.n - 2] = r;
+    }
     return r;
 }
 
@@ -352,7 +357,7 @@ static uint64_t learned(const Build *b, uint64_t key)
 }
 static void learn(Build *b, uint64_t key, uint64_t what)
 {
-    if (learned(b, key) || nosi_b_is_demoted(b, key))
+    if (b->request->cautious || learned(b, key) || nosi_b_is_demoted(b, key))
         return;
     vec_push(&b->learned, ((Learned){key, what}));
     b->again = true;

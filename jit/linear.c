@@ -103,7 +103,12 @@ bool nosi_loop_counter(const Loop *l, Ref r, Counter *c)
         c->step = step;
     }
     int64_t s;
-    return c->first && c->step && (!nosi_loop_const(l, c->step, &s) || (s > 0 && s < FACTOR_LIMIT));
+    if (!c->first || !c->step)
+        return false;
+    if (!nosi_loop_const(l, c->step, &s))
+        return true;
+    c->down = s < 0;
+    return s != 0 && s > -FACTOR_LIMIT && s < FACTOR_LIMIT;
 }
 
 static Ref counter_in(const Loop *l, Ref r, unsigned depth)

@@ -1,6 +1,6 @@
 /* linear.h -- what is linear in a counter of a loop: shared by bounds.c and strength.c.
  *
- * A counter i begins with `first` and grows by `step` each round. An expression of additions,
+ * A counter i begins with `first` and grows by `step` each round (a constant may be negative). An expression of additions,
  * subtractions and products that contains i and otherwise only values made outside of the loop
  * grows by factor * step each round. */
 #ifndef NOSI_JIT_LINEAR_H
@@ -10,6 +10,7 @@
 
 typedef struct Counter {
     Ref phi, first, step;
+    bool down; // step < 0
 } Counter;
 
 /* How an expression depends on the counter. */

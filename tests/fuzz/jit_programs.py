@@ -228,8 +228,12 @@ class Gen:
         if r.random() < 0.3:
             body = [f"if {j} % 2 == {r.randrange(2)} then {{ {body[0]} }}"] + body[1:]
         low, high = r.choice(["0", "0", "1", i, f"{i} + 1", f"{i} + 2", small()]), r.choice([str(cols), str(cols), str(rows), i, k])
-        if r.random() < 0.6:
+        form = r.random()
+        if form < 0.5:
             inner = [f"for {j} = {low} to {high} {{"] + body + ["}"]
+        elif form < 0.7:
+            step = r.choice(["1", "1", "2", "3"])
+            inner = [f"var {j} = {high} - {r.choice(['1', '1', '0'])}", f"while {j} {r.choice(['>', '>='])} {low} {{"] + body + [f"{j} = {j} - {step}", "}"]
         else:
             step = r.choice(["1", "1", "2", "3", f"max({k}, 1)", f"({i} + 1)"])
             inner = [f"var {j} = {low}", f"while {j} {r.choice(['<', '<='])} {high} {{"] + body + [f"{j} = {j} + {step}", "}"]
@@ -237,6 +241,42 @@ class Gen:
                f"var {n} = {self.literal('Int')}", f"for {i} = {r.choice([0, 0, 0, 1])} to {rows} {{"] + inner + ["}"]
         if r.random() < 0.5:  # one error ends only this
             out = out[:3] + ["try {"] + out[3:] + [f"}} catch {{ _ -> {{ {n} = {n} * 7 }} }}"]
+        return out, n
+
+    def parts_loop(self, scope):
+        """Lines of a loop whose accumulator is an object, kept and passed on now and then, and a result n (Int)."""
+        r, a, n, i, kept, f = self.r, self.name("a"), self.name(), self.name("i"), self.name("kept"), self.name("f")
+        e = lambda t: self.expr(scope + [(i, "Int")], t, 1)
+        form = r.randrange(3)
+        if form == 0:
+            start = f"({e('Int')}, {e('Float')}, (1, {e('Int')}))"
+            parts = {"Int": [f"{a}.0", f"{a}.2.0", f"{a}.2.1"], "Float": [f"{a}.1"], "Bool": [f"{a}.1 > 0.5"]}
+            make = lambda p: f"({p('Int')}, {p('Float')}, ({p('Int')}, {p('Int')}))"
+        elif form == 1:
+            start = f"P({e('Int')}, {e('Float')}, {e('Bool')}, \"\")"
+            parts = {"Int": [f"{a}.a", f"{a}.s.length()"], "Float": [f"{a}.f"], "Bool": [f"{a}.b"]}
+            make = lambda p: f"P({p('Int')}, {p('Float')}, {p('Bool')}, {a}.s ++ \"x\")"
+        else:
+            start = f"C(B({e('Int')}), {e('Int')})"
+            parts = {"Int": [f"depth_of({a})", f"(match {a} {{ C(B(k), j) -> k - j\n C(_, j) -> j\n _ -> 5 }})"], "Float": ["0.25"], "Bool": ["true"]}
+            make = lambda p: r.choice([f"C(B({p('Int')}), {p('Int')})", f"C({a}, {p('Int')})", f"D({p('Float')}, {p('Bool')})"])
+        def p(t):
+            old = r.choice(parts[t])
+            new = {"Int": f"{old} {r.choice('+-*')} {i} * {r.choice(INTS)}", "Float": f"{old} * 0.5 + 1.0", "Bool": f"!({old})"}[t]
+            return r.choice([old, old, new, e(t)])
+        body = [r.choice([f"{a} = {make(p)}", f"{a} = if {r.choice([e('Bool'), f'{i} % 2 == 0'])} then {make(p)} else {make(p)}",
+                          f"if {e('Bool')} then {{ {a} = {make(p)} }} else ()"])]
+        if r.random() < 0.4:
+            body.append(f"if {i} % {r.randrange(1, 4)} == 0 then {{ {kept} = [{a} | {kept}] }} else ()")
+        if r.random() < 0.3:
+            body += [f"{f} = q => q + {r.choice(parts['Int'])}", f"{n} = {r.choice([f'{f}({n})', f'twice({f}, {n})'])}"]
+        if r.random() < 0.3:
+            body.append(f"for {self.name('j')} = 0 to 2 {{ {r.choice([f'{kept} = [{a} | {kept}]', f'{n} = {n} + ' + r.choice(parts['Int'])])} }}")
+        r.shuffle(body)
+        if f in " ".join(body):  # what it is used for comes behind it
+            body.sort(key=lambda line: line.startswith(f"{n} = {f}(") or line.startswith(f"{n} = twice({f}"))
+        out = [f"var {n} = {e('Int').replace(i, '3')}", f"var {a} = {start.replace(i, '3')}", f"var {kept} = [{a}]",
+               f"for {i} = 0 to {r.randrange(1, 9)} {{"] + body + ["}", f"{n} = {n} * 7 + (show({a}) ++ show({kept})).length()"]
         return out, n
 
     def string_loop(self, scope):
@@ -254,7 +294,8 @@ class Gen:
         for _ in range(r.randrange(1, 4)):
             kind = r.random()
             if r.random() < 0.25:
-                lines, n = r.choice([self.array_loop, self.linear_loop, self.linear_loop, self.string_loop])(scope)
+                lines, n = r.choice([self.array_loop, self.linear_loop, self.linear_loop, self.string_loop, self.parts_loop,
+                                     self.parts_loop])(scope)
                 out += lines
                 scope = scope + [(n, "Int")]
             elif kind < 0.35:
@@ -262,7 +303,7 @@ class Gen:
                 out.append(f"{n}: {t} = {self.expr(scope, t, depth)}")
                 scope = scope + [(n, t)]
             elif kind < 0.65:
-                n, t, i = self.name(), r.choice(["Int", "Float", "List[Int]", "Bool"]), self.name("i")
+                n, t, i = self.name(), r.choice(["Int", "Float", "List[Int]", "Bool", "P", "V", "(Int, Float)"]), self.name("i")
                 out.append(f"var {n}: {t} = {self.expr(scope, t, 1)}")
                 inner = scope + [(n, t), (i, "Int")]
                 body = f"{n} = {self.expr(inner, t, depth)}" if t != "List[Int]" else f"{n} = [{self.expr(inner, 'Int', depth)} | {n}].take(6)"
