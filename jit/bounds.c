@@ -106,12 +106,11 @@ static void ask(Checks *k, IrCond c, Ref a, Ref b)
 static void guard_together(const Checks *k, IrCond c, Ref a, Ref b)
 {
     Ref runs = k->all ? compare(k->l, c, a, b) : 0;
-    guard(k->l, runs ? nosi_loop_before(k->l, (IrIns){.op = IR_ICMP,
-                                                      .type = TY_BOOL,
-                                                      .cond = IC_GE,
-                                                      .a = k->all,
-                                                      .b = runs})
-                     : k->all);
+    guard(k->l,
+          runs ? nosi_loop_before(
+                     k->l,
+                     (IrIns){.op = IR_ICMP, .type = TY_BOOL, .cond = IC_GE, .a = k->all, .b = runs})
+               : k->all);
 }
 
 /* The same as check_before, below, for a counter that goes down to n. */

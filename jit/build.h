@@ -193,6 +193,9 @@ void nosi_b_budget(Build *b, Body *body);
 Ref nosi_b_divide(Build *b, IrOp op, Ref x, int64_t d);
 /* Makes an equality of a remainder by a power of two and a constant one of bits. */
 void nosi_b_compare_remainder(Build *b, Ref *x, Ref *y);
+/* Where the test at pc of what register r holds goes on if that is v. 0: it is no such test, or v
+ * does not decide it. */
+uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref v);
 /* CALL, TCALL, CALLC, TCALLC, CALLM, TCALLM, CALLB of the current instruction. */
 void nosi_b_call(Build *b, Body *body, Instr i);
 void nosi_b_return(Build *b, Body *body, Ref v);

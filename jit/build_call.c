@@ -113,6 +113,44 @@ static void note_inlined(Ir *ir, const Func *f)
     vec_push(&ir->inlined, f);
 }
 
+/* A block that ended with a return is open again. */
+static void reopen(Build *b, uint32_t block)
+{
+    IrBlock *x = &b->ir->blocks.at[block];
+    x->ins.n--; // its JUMP
+    x->is_done = false;
+    nosi_b_enter_block(b, block);
+}
+
+/* An Option that is made and matched at once: returns whose value decides the test that follows the
+ * call go on where it would. The others stay. */
+static void thread_returns(Build *b, Body *caller, Body *body)
+{
+    Instr call = caller->f->code[caller->pc];
+    int32_t dst = nosi_instr_dst(call);
+    uint32_t test = caller->pc + 1, kept = 0;
+    if (dst < 0 || test >= caller->f->n_code)
+        return;
+    Ref old = caller->cur[dst];
+    for (uint32_t k = 0; k < body->returns.n; k++) {
+        Edge e = body->returns.at[k];
+        uint32_t to = nosi_b_decided(b, caller, test, (uint32_t)dst, e.regs[0]);
+        if (!to) {
+            body->returns.at[kept++] = e;
+            continue;
+        }
+        reopen(b, e.block);
+        caller->cur[dst] = e.regs[0];
+        caller->pc = test;
+        caller->snap = 0;
+        nosi_b_goto_pc(b, caller, to);
+        caller->pc = test - 1;
+        caller->snap = 0;
+    }
+    caller->cur[dst] = old;
+    body->returns.n = kept;
+}
+
 /* The result, or 0: it does not return here (the block is closed). */
 static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, uint32_t n,
                        uint32_t state)
@@ -133,13 +171,11 @@ static Ref inline_call(Build *b, Body *caller, const Func *f, const Ref *args, u
     vec_push(&t->edges, ((Edge){b->block, nosi_b_copy_regs(b, &body), 0}));
     nosi_b_close_block(b, (IrIns){.op = IR_JUMP});
     nosi_b_body(b, &body, 0);
+    if (!b->refused && body.returns.n > 1)
+        thread_returns(b, caller, &body);
     if (!b->refused && body.returns.n == 1) { // goes on where it returned
-        Edge *e = &body.returns.at[0];
-        IrBlock *x = &b->ir->blocks.at[e->block];
-        x->ins.n--;
-        x->is_done = false;
-        nosi_b_enter_block(b, e->block);
-        result = e->regs[0];
+        reopen(b, body.returns.at[0].block);
+        result = body.returns.at[0].regs[0];
     } else if (!b->refused && body.returns.n > 1) {
         nosi_b_join(b, &body, f->n_code, body.returns.at, body.returns.n, 1, NULL, false, 0,
                     &result);

@@ -604,6 +604,44 @@ static bool switch_on(Build *b, Body *body, Instr i)
     return true;
 }
 
+uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref v)
+{
+    Instr i = body->f->code[pc];
+    IrOp op = (IrOp)INS(v)->op;
+    if (INSTR_A(i) != r || (op != IR_PARTS && op != IR_OBJECT && op != IR_CONS && op != IR_CONST))
+        return 0;
+    bool yes;
+    int32_t no = INSTR_CS(i);
+    switch (INSTR_OP(i)) {
+    case OP_SWITCH: {
+        const SwitchTable *t = body->f->refs[(uint32_t)INSTR_D(i)];
+        const TypeDesc *type = nosi_typedesc(t->type);
+        for (uint32_t k = 0; k < t->n && k < type->n_ctors; k++)
+            if (INS(has_ctor(b, v, type->ctors[k]))->imm)
+                return (uint32_t)((int64_t)pc + 1 + t->offset[k]);
+        return pc + 1;
+    }
+    case OP_JNCTOR: {
+        const CtorRef *ref = body->f->refs[INSTR_B(i)];
+        if (!ref->shape)
+            return 0;
+        yes = INS(has_ctor(b, v, nosi_shape(ref->shape)))->imm;
+        break;
+    }
+    case OP_JNNIL:
+        yes = INS(is_word(b, v, VALUE_NIL))->imm;
+        no = INSTR_D(i);
+        break;
+    case OP_JNCONS:
+        yes = INS(is_cons(b, v))->imm;
+        no = INSTR_D(i);
+        break;
+    default:
+        return 0;
+    }
+    return yes ? pc + 1 : (uint32_t)((int64_t)pc + 1 + no);
+}
+
 static bool not_literal(Build *b, Body *body, Instr i)
 {
     Value k = body->f->consts[INSTR_B(i)];

@@ -868,10 +868,8 @@ static void store_const(Emit *e, int64_t disp, MIR_reg_t base, uint64_t bits)
 /* Element b of an array, as a memory operand. */
 static MIR_op_t element(Emit *e, const IrIns *i)
 {
-    static const MIR_type_t types[] = {[ELEM_I64] = MIR_T_I64,
-                                       [ELEM_F64] = MIR_T_D,
-                                       [ELEM_F32] = MIR_T_F,
-                                       [ELEM_U8] = MIR_T_U8};
+    static const MIR_type_t types[] = {
+        [ELEM_I64] = MIR_T_I64, [ELEM_F64] = MIR_T_D, [ELEM_F32] = MIR_T_F, [ELEM_U8] = MIR_T_U8};
     return MIR_new_mem_op(e->mir, types[i->n_sub], 0, in_reg(e, i->a), in_reg(e, i->b),
                           (MIR_scale_t)elem_size((ElemKind)i->n_sub));
 }

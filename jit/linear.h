@@ -1,8 +1,8 @@
 /* linear.h -- what is linear in a counter of a loop: shared by bounds.c and strength.c.
  *
- * A counter i begins with `first` and grows by `step` each round (a constant may be negative). An expression of additions,
- * subtractions and products that contains i and otherwise only values made outside of the loop
- * grows by factor * step each round. */
+ * A counter i begins with `first` and grows by `step` each round (a constant may be negative). An
+ * expression of additions, subtractions and products that contains i and otherwise only values made
+ * outside of the loop grows by factor * step each round. */
 #ifndef NOSI_JIT_LINEAR_H
 #define NOSI_JIT_LINEAR_H
 
