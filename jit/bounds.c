@@ -102,6 +102,20 @@ static void ask(Checks *k, IrCond c, Ref a, Ref b)
             nosi_loop_before(k->l, (IrIns){.op = IR_AND, .type = TY_BOOL, .a = k->all, .b = cond});
 }
 
+/* factor * span < room, and exact. */
+static void ask_span(Checks *k, Factor f, IrCond less, Ref span, Ref room)
+{
+    const Loop *l = k->l;
+    if (f.kind == FACTOR_CONST && f.n == 1) {
+        ask(k, less, span, room);
+        return;
+    }
+    Ref factor = f.kind == FACTOR_CONST ? nosi_loop_constant(l, f.n) : f.ref;
+    ask(k, IC_ULT, factor, nosi_loop_constant(l, FACTOR_LIMIT));
+    ask(k, less, span, nosi_loop_constant(l, FACTOR_LIMIT));
+    ask(k, less, nosi_loop_int_op(l, IR_MUL, span, factor), room);
+}
+
 /* Guards for what was asked for together: unless the loop goes round not once. */
 static void guard_together(const Checks *k, IrCond c, Ref a, Ref b)
 {
@@ -124,14 +138,7 @@ static void check_down(const Loop *l, const Counter *c, Ref index, Ref length, F
     Ref span = nosi_loop_int_op(l, IR_SUB, c->first, last),
         room = nosi_loop_int_op(l, IR_ADD, k_first, nosi_loop_constant(l, 1));
     ask(&k, IC_ULT, k_first, length);
-    if (f.kind == FACTOR_CONST && f.n == 1) {
-        ask(&k, IC_ULT, span, room);
-    } else {
-        Ref factor = f.kind == FACTOR_CONST ? nosi_loop_constant(l, f.n) : f.ref;
-        ask(&k, IC_ULT, factor, nosi_loop_constant(l, FACTOR_LIMIT));
-        ask(&k, IC_ULT, span, nosi_loop_constant(l, FACTOR_LIMIT));
-        ask(&k, IC_ULT, nosi_loop_int_op(l, IR_MUL, span, factor), room);
-    }
+    ask_span(&k, f, IC_ULT, span, room);
     if (!nosi_loop_const(l, c->step, &step) || step != -1 || or_equal)
         ask(&k, IC_LT, nosi_loop_constant(l, -LARGE), n);
     guard_together(&k, or_equal ? IC_LE : IC_LT, n, c->first);
@@ -165,14 +172,7 @@ static bool check_before(const Loop *l, uint32_t block, Ref index, Ref length)
     Ref last = or_equal ? n : nosi_loop_int_op(l, IR_ADD, n, nosi_loop_constant(l, -1));
     Ref span = nosi_loop_int_op(l, IR_SUB, last, c.first),
         rest = nosi_loop_int_op(l, IR_SUB, length, k_first);
-    if (f.kind == FACTOR_CONST && f.n == 1) {
-        ask(&k, less, span, rest);
-    } else {
-        Ref factor = f.kind == FACTOR_CONST ? nosi_loop_constant(l, f.n) : f.ref;
-        ask(&k, IC_ULT, factor, nosi_loop_constant(l, FACTOR_LIMIT));
-        ask(&k, less, span, nosi_loop_constant(l, FACTOR_LIMIT));
-        ask(&k, less, nosi_loop_int_op(l, IR_MUL, span, factor), rest);
-    }
+    ask_span(&k, f, less, span, rest);
     // The counter must not go beyond the largest Int: by 1 it does not where it is less than
     // something.
     bool by_const = nosi_loop_const(l, c.step, &step);
