@@ -538,8 +538,8 @@ static void word_types(Build *b, const Body *body, uint32_t pc, uint32_t reg, co
         if (t == TY_ANY && !nosi_b_is_demoted(b, key)) {
             for (uint32_t k = 0; k < n; k++) {
                 Ref v = e[k].regs[reg];
-                IrType tk =
-                    nosi_b_header(b, v, &h) ? (IrType)INS(nosi_b_word(b, v, w))->type : TY_ANY;
+                Ref word = nosi_b_header(b, v, &h) ? nosi_b_word(b, v, w) : 0;
+                IrType tk = word ? (IrType)INS(word)->type : TY_ANY;
                 t = k == 0 || tk == t ? tk : TY_NONE;
                 if (t == TY_NONE || t == TY_PARTS) {
                     t = TY_ANY;

@@ -604,6 +604,11 @@ static bool switch_on(Build *b, Body *body, Instr i)
     return true;
 }
 
+static bool is_true(const Build *b, Ref cond)
+{
+    return INS(cond)->op == IR_CONST && INS(cond)->imm;
+}
+
 uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref v)
 {
     Instr i = body->f->code[pc];
@@ -617,7 +622,7 @@ uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref
         const SwitchTable *t = body->f->refs[(uint32_t)INSTR_D(i)];
         const TypeDesc *type = nosi_typedesc(t->type);
         for (uint32_t k = 0; k < t->n && k < type->n_ctors; k++)
-            if (INS(has_ctor(b, v, type->ctors[k]))->imm)
+            if (is_true(b, has_ctor(b, v, type->ctors[k])))
                 return (uint32_t)((int64_t)pc + 1 + t->offset[k]);
         return pc + 1;
     }
@@ -625,15 +630,15 @@ uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref
         const CtorRef *ref = body->f->refs[INSTR_B(i)];
         if (!ref->shape)
             return 0;
-        yes = INS(has_ctor(b, v, nosi_shape(ref->shape)))->imm;
+        yes = is_true(b, has_ctor(b, v, nosi_shape(ref->shape)));
         break;
     }
     case OP_JNNIL:
-        yes = INS(is_word(b, v, VALUE_NIL))->imm;
+        yes = is_true(b, is_word(b, v, VALUE_NIL));
         no = INSTR_D(i);
         break;
     case OP_JNCONS:
-        yes = INS(is_cons(b, v))->imm;
+        yes = is_true(b, is_cons(b, v));
         no = INSTR_D(i);
         break;
     default:
