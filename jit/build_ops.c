@@ -6,7 +6,6 @@
 #include "jit/runtime.h"
 #include "sched/mvar.h"
 #include "vm/bytecode/builtin.h"
-#include "vm/data/array.h"
 #include "vm/interp/rtcall.h"
 
 enum { CELL_ALIAS = UINT32_MAX }; // of the content of a cell; that of a record: its shape

@@ -4,15 +4,6 @@
 #include "vm/data/num.h"
 #include "vm/util/alloc.h"
 
-const char *nosi_array_type_name(ElemKind kind)
-{
-    static const char *const names[] = {[ELEM_I64] = "Int64Array",
-                                        [ELEM_F64] = "Float64Array",
-                                        [ELEM_F32] = "Float32Array",
-                                        [ELEM_U8] = "UInt8Array"};
-    return names[kind];
-}
-
 bool nosi_array_new_raw(Heap *h, ElemKind kind, size_t n, Value *out)
 {
     size_t bytes;

@@ -35,6 +35,5 @@ Value nosi_array_get_nogc(Heap *h, Value a, size_t i);
 /* Stores v at i (< length) in place; false when v has the wrong kind (I64: Int; F64: Float or Int;
  * F32: Float, Float32 or Int; U8: Int, low byte). Never collects. */
 bool nosi_array_put(Value a, size_t i, Value v);
-const char *nosi_array_type_name(ElemKind kind); // "Int64Array"
 
 #endif

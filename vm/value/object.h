@@ -150,6 +150,7 @@ enum {
 };
 
 typedef enum { ELEM_I64, ELEM_F64, ELEM_F32, ELEM_U8 } ElemKind;
+const char *nosi_array_type_name(ElemKind kind); // "Int64Array"
 /* ARRAY: aux = ElemKind, word 1 = memory (owned by this handle alone), word 2 = element count. */
 enum { ARRAY_MEM = 1, ARRAY_LEN, ARRAY_WORDS };
 /* BUFFER: word 1 = memory (owned), word 2 = bytes used, word 3 = capacity. */
