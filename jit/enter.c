@@ -99,11 +99,11 @@ typedef struct Whole { // an object that is made of its words
 } Whole;
 typedef struct Layout {
     Proc *p;
-    bool traps;
     VEC(Pending) pending;
     VEC(Whole) wholes;
     VEC(Value) roots;
     size_t heap_words; // at most
+    Value *top;        // where the next object is made; there is room
 } Layout;
 
 static uint32_t find_whole(const Layout *l, const ExitObject *o, const uint64_t *values)
@@ -165,11 +165,17 @@ static void fill(Layout *l, const ExitFrame *f, const uint64_t *values)
     }
 }
 
-/* There is room for it. */
+static Object *take(Layout *l, uint64_t header)
+{
+    Object *o = (Object *)l->top;
+    o->header = header;
+    l->top += 1 + obj_words(o);
+    return o;
+}
+
 static Value made(Layout *l, const ExitSlot *s, const uint64_t *values)
 {
-    Heap *h = &l->p->heap;
-    double d;
+    Object *o;
     switch ((SlotKind)s->kind) {
     case SLOT_CONST:
         return (Value){s->bits};
@@ -179,21 +185,24 @@ static Value made(Layout *l, const ExitSlot *s, const uint64_t *values)
     case SLOT_BOOL:
         return value_bool(values[s->index] != 0);
     case SLOT_INT:
-        return nosi_int_nogc(h, (int64_t)values[s->index]);
+        if (small_fits((int64_t)values[s->index]))
+            return value_small((int64_t)values[s->index]);
+        o = take(l, OBJ_HEADER(OBJ_INT64, 0, 1));
+        o->word[0] = values[s->index];
+        return value_object(o);
     case SLOT_FLOAT:
-        memcpy(&d, &values[s->index], sizeof d);
-        return nosi_float_nogc(h, d);
+        o = take(l, OBJ_HEADER(OBJ_FLOAT, 0, 1));
+        o->word[0] = values[s->index];
+        return value_object(o);
     case SLOT_OBJECT:
         break;
     }
     uint32_t at = find_whole(l, s->object, values);
     Whole *w = &l->wholes.at[at];
     if (!w->made) {
-        const Object *like = (const Object *)&s->object->header;
-        uint32_t n = obj_words(like), root = w->roots;
-        Object *o = w->made = nosi_heap_take_nogc(h, obj_kind(like), obj_aux(like), n);
-        o->header = s->object->header;
-        for (uint32_t k = 0; k < n; k++) {
+        uint32_t root = w->roots;
+        o = w->made = take(l, s->object->header);
+        for (uint32_t k = 0; k < obj_words(o); k++) {
             const ExitSlot *x = &s->object->words[k];
             o->word[k] = x->kind == SLOT_ANY ? l->roots.at[root++].bits : made(l, x, values).bits;
         }
@@ -201,23 +210,40 @@ static Value made(Layout *l, const ExitSlot *s, const uint64_t *values)
     return value_object(w->made);
 }
 
-/* All frames are there: what they hold are roots. */
-static bool make_pending(Layout *l)
+static void fill_pending(Layout *l)
 {
-    Proc *p = l->p;
-    if (l->heap_words) {
-        // What a native that traps asks for is in no register.
-        Value *args = nosi_trap_slot.args, *words = l->roots.at;
-        ROOT_ARRAY(&p->heap, args, l->traps ? nosi_trap_slot.n_args : 0);
-        ROOT_ARRAY(&p->heap, words, l->roots.n);
-        bool ok = nosi_reserve(p, l->heap_words);
-        UNROOT(&p->heap);
-        UNROOT(&p->heap);
+    VEC_EACH (const Pending, x, &l->pending)
+        l->p->stack[x->at] = made(l, x->slot, x->values);
+}
+
+/* All frames are there: what they hold are roots. Behind a native (`special`) nothing may be
+ * collected: it may have parked, or go on in the next slice, with Values and reserved room that it
+ * alone knows of (sched/long.h). */
+static bool make_pending(Layout *l, bool special)
+{
+    Heap *h = &l->p->heap;
+    Fragment *f = NULL;
+    if (!l->heap_words) // and then nothing is pending
+        return true;
+    if (special) {
+        f = nosi_fragment_new(l->heap_words);
+        l->top = f->data;
+    } else {
+        Value *words = l->roots.at;
+        ROOT_ARRAY(h, words, l->roots.n);
+        bool ok = nosi_reserve(l->p, l->heap_words);
+        UNROOT(h);
         if (!ok)
             return false;
+        l->top = h->top;
     }
-    VEC_EACH (const Pending, x, &l->pending)
-        p->stack[x->at] = made(l, x->slot, x->values);
+    fill_pending(l);
+    if (f) {
+        f->words = (size_t)(l->top - f->data);
+        nosi_heap_join(h, f);
+    } else {
+        h->top = l->top;
+    }
     return true;
 }
 
@@ -297,13 +323,12 @@ static MachineReturn lay_out(Proc *p, Machine *m, int64_t used)
         p->max_depth = UINT32_MAX;
         p->heap.max_words = 0;
     }
-    l->traps = special && value_same(m->special, VALUE_TRAP);
     if (last && last->kind == LEAVE_GUARD && exit_hits(last) == MAX_GUARD_HITS &&
         nosi_jit_on_thrash)
         nosi_jit_on_thrash(last->code);
     bool ok = push_frames(l, m, &innermost);
     m->reify = m->reify_base;
-    ok = make_pending(l) && ok;
+    ok = make_pending(l, special) && ok;
     p->max_depth = max_depth;
     p->heap.max_words = max_words;
     vec_free(&l->pending);

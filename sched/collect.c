@@ -37,6 +37,9 @@ bool nosi_collect_due(Proc *p)
     Heap *h = &p->heap;
     bool seeded = p->sched->seeded;
     size_t step = nosi_gc_stress ? stress_step(p) : (size_t)STEP;
+    if (NOS_UNLIKELY(h->n_frags) && !nosi_heap_is_due(h) && nosi_heap_has_many_fragments(h) &&
+        may_begin(p))
+        nosi_heap_collect_soon(h, false);
     if (!nosi_heap_is_due(h) || (!nosi_heap_is_collecting(h) && !may_begin(p)))
         return true;
     uint64_t last = seeded ? 0 : nosi_clock_ns();

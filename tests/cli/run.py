@@ -704,6 +704,13 @@ def test_jit_loops_to_come(bench):
     expect("loops", lines, {"known": [3, 6], "late": [11]})
 
 
+def test_jit_code_that_is_left_behind_a_native(bench):
+    """In slices of these lengths natives go on later, and collections fall between their steps."""
+    for reductions in "5", "20", "100":
+        expect(f"slices of {reductions}",
+               bench.run("--jit=eager", str(HERE.parent / "lang/parts/left_behind_a_native.nos"), env={"NOS_SLICE": reductions})[:2], (0, "ok\n"))
+
+
 def test_jit_perf_map(bench):
     (bench.dir / "jit_map.nos").write_text("named(n: Int) = n + 1\nmain() = named(named(1))\n")
     if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:

@@ -60,11 +60,12 @@ static uintptr_t refer_to(const RegionSet *s)
     return (uintptr_t)list | 1;
 }
 
-static Fragment *fragment_new(size_t words)
+Fragment *nosi_fragment_new(size_t words)
 {
     Fragment *f = nosi_alloc(sizeof *f + words * sizeof(Value));
     nosi_count(COUNT_FRAGMENT, 1);
     f->next = NULL;
+    f->root = VALUE_UNIT;
     f->words = words;
     f->offheap = NULL;
     f->offheap_bytes = 0;
@@ -74,7 +75,7 @@ static Fragment *fragment_new(size_t words)
 
 Fragment *nosi_copier_fragment(Copier *c, Value v)
 {
-    Fragment *f = fragment_new(c->words);
+    Fragment *f = nosi_fragment_new(c->words);
     f->root = nosi_copier_translate(v, f->data);
     f->offheap = nosi_copier_write(c, f->data, &f->offheap_bytes);
     if (c->one) {
@@ -119,7 +120,7 @@ static Fragment *export_region(Heap *h, Copier *c, Value v)
         return NULL;
     }
     nosi_region_hold(r, nosi_copier_regions(c));
-    Fragment *f = fragment_new(0);
+    Fragment *f = nosi_fragment_new(0);
     f->root = nosi_copier_translate(v, base);
     nosi_copier_write_region(c, r, base);
     nosi_region_seal(r);
@@ -197,7 +198,7 @@ static Fragment *export_flat(const HeapShared *twins, Value v)
             return NULL;
         words += obj_words(value_obj(field)) + 1;
     }
-    Fragment *f = fragment_new(words);
+    Fragment *f = nosi_fragment_new(words);
     Object *copy = (Object *)f->data;
     uint64_t *to = (uint64_t *)f->data + n + 1;
     f->root = value_object(copy);
@@ -254,15 +255,27 @@ void nosi_fragment_free(Fragment *f)
     nosi_free(f);
 }
 
+void nosi_heap_join(Heap *h, Fragment *f)
+{
+    f->next = h->frags;
+    h->frags = f;
+    h->frag_words += f->words;
+    h->n_frags++;
+}
+
+/* Many small ones cost more than their words: memory that is not in the cache any more when it is
+ * used again, and a longer list for the collector to sort and search. */
+bool nosi_heap_has_many_fragments(const Heap *h)
+{
+    size_t much = NOS_MAX((size_t)h->young_target, (size_t)1024);
+    return h->frag_words + (size_t)h->n_frags * FRAGMENT_WEIGHT > much;
+}
+
 Value nosi_heap_adopt(Heap *h, Fragment *f)
 {
     Value root = f->root;
     // Before f belongs to us, so that pointers into it stay valid.
-    // Many small ones cost more than their words: memory that is not in the cache any more when it
-    // is used again, and a longer list for the collector to sort and search.
-    size_t much = NOS_MAX((size_t)h->young_target, (size_t)1024);
-    if (h->frag_words + (size_t)h->n_frags * FRAGMENT_WEIGHT > much ||
-        (h->offheap->bytes > h->offheap->limit && f->offheap) ||
+    if (nosi_heap_has_many_fragments(h) || (h->offheap->bytes > h->offheap->limit && f->offheap) ||
         (h->offheap->shared->words > h->offheap->shared->limit && f->regions) ||
         (nosi_gc_stress && h->frags))
         nosi_heap_reserve_slow(h, 0);
@@ -285,10 +298,7 @@ Value nosi_heap_adopt(Heap *h, Fragment *f)
         x->bytes += f->offheap_bytes;
         f->offheap = NULL;
     }
-    f->next = h->frags;
-    h->frags = f;
-    h->frag_words += f->words;
-    h->n_frags++;
+    nosi_heap_join(h, f);
     return root;
 }
 

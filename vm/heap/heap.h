@@ -324,6 +324,12 @@ void nosi_fragment_free(Fragment *f);         // takes; drops what it holds. NUL
  * earlier reserves are void, and the Values of the caller must be roots. Pointers into f itself
  * stay valid. */
 Value nosi_heap_adopt(Heap *h, Fragment *f);
+/* The same for objects that the caller makes himself where nothing may be collected and nothing
+ * taken of what is reserved: from data[] on, `words` in all, without handles or regions. They may
+ * refer to others of the heap. Whoever may collect has to look whether there are many. */
+Fragment *nosi_fragment_new(size_t words); // gives
+void nosi_heap_join(Heap *h, Fragment *f); // takes f. Never collects
+bool nosi_heap_has_many_fragments(const Heap *h);
 /* Copies a fragment's value into a heap, leaving the fragment usable by others (mvar reads). May
  * collect. */
 bool nosi_heap_import(Heap *h, const Fragment *f, Value *out);
