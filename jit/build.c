@@ -546,8 +546,8 @@ static void word_types(Build *b, const Body *body, uint32_t pc, uint32_t reg, co
                     break;
                 }
             }
-            if (t == TY_ANY)
-                t = (IrType)learned(b, key) ? (IrType)learned(b, key) : TY_ANY;
+            uint64_t known = t == TY_ANY ? learned(b, key) : 0;
+            t = known ? (IrType)known : t;
         }
         in->word_type[w] = (uint8_t)t;
     }

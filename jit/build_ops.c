@@ -612,7 +612,9 @@ uint32_t nosi_b_decided(Build *b, const Body *body, uint32_t pc, uint32_t r, Ref
 {
     Instr i = body->f->code[pc];
     IrOp op = (IrOp)INS(v)->op;
-    if (INSTR_A(i) != r || (op != IR_PARTS && op != IR_OBJECT && op != IR_CONS && op != IR_CONST))
+    IrType held = (IrType)INS(v)->type; // an unboxed constant is no word that could be tested
+    if (INSTR_A(i) != r || (held != TY_ANY && held != TY_PARTS) ||
+        (op != IR_PARTS && op != IR_OBJECT && op != IR_CONS && op != IR_CONST))
         return 0;
     bool yes;
     int32_t no = INSTR_CS(i);

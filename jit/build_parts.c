@@ -79,7 +79,7 @@ bool nosi_b_may_split(uint64_t header)
     return may_be_parts(header) && obj_kind((const Object *)&header) != OBJ_CLOSURE;
 }
 
-Ref nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state)
+bool nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state)
 {
     const Object *o = (const Object *)&header;
     bool is_tuple = obj_kind(o) == OBJ_TUPLE;
@@ -88,12 +88,12 @@ Ref nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state)
     if (!b_is_const(b, test))
         nosi_b_add(b, (IrIns){.op = IR_GUARD, .a = test, .imm = 1, .state = state});
     else if (!INS(test)->imm)
-        return 0;
+        return false;
     for (uint32_t k = 0; k < obj_words(o); k++)
         words[k] = nosi_b_add(
             b, (IrIns){
                    .op = IR_WORD, .type = (uint8_t)nosi_ir_word_type(header, k), .a = x, .imm = k});
-    return x;
+    return true;
 }
 
 Ref nosi_b_word(Build *b, Ref x, uint32_t k)
