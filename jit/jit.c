@@ -259,8 +259,8 @@ static bool compile(const Request *q) // false: there is no new code
     if (text)
         nosi_dump_print(text);
     pthread_mutex_lock(&nosi_jit.lock);
-    bool ok = code && is_current(code);
-    if (code && !ok) { // redefined meanwhile
+    bool ok = code && is_current(code) && request.cautious == r->cautious;
+    if (code && !ok) { // redefined meanwhile, or what it expects was found to be wrong
         nosi_jit_code_free(code);
         forget_requests(r);
     } else if (!code) {
