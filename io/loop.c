@@ -3,6 +3,7 @@
 #include "io/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -598,13 +599,33 @@ static void close_loop(void *loop)
 
 /* Servers have a descriptor for each connection; the soft limit only protects programs that cannot
  * count beyond 1023. */
-static void raise_descriptor_limit(void)
+static rlim_t raise_descriptor_limit(void)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return 0;
+    if (r.rlim_cur < r.rlim_max) {
+        struct rlimit raised = {r.rlim_max, r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            r = raised;
     }
+    return r.rlim_cur;
+}
+
+/* Linux doubles a process's table of descriptors when it is full (64, 256, 512, ...), and once
+ * there are threads every thread that asks for one then waits for a grace period of RCU, 10 to 20
+ * ms in which nothing is accepted or connected. Before there are threads nobody waits: so it gets
+ * its size now (expand_fdtable in the kernel's fs/file.c; 8 bytes a descriptor). */
+static void make_room_for_descriptors(rlim_t limit)
+{
+    enum { ROOM = 16384 };
+    int fd = limit ? eventfd(0, EFD_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    int last = fcntl(fd, F_DUPFD_CLOEXEC, (int)NOS_MIN(limit, ROOM) - 1);
+    if (last >= 0)
+        close(last);
+    close(fd);
 }
 
 void nosi_io_init(void)
@@ -613,5 +634,5 @@ void nosi_io_init(void)
     nosi_sched_poller = &poller;
     nosi_io_process_exit = process_exit;
     nosi_http_process_starts = nosi_http_process_spawn;
-    raise_descriptor_limit();
+    make_room_for_descriptors(raise_descriptor_limit());
 }

@@ -550,6 +550,18 @@ def test_memory_goes_back_after_a_burst(bench):
         expect("burst", bench.run("--threads", threads, "burst.nos")[:2], (0, 'true\n"fell"\n'))
 
 
+def test_the_table_of_descriptors_has_its_size_from_the_start(bench):
+    """Growing it later stops all threads that ask for a descriptor (make_room_for_descriptors, io/loop.c)."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = 16384 if hard == resource.RLIM_INFINITY else min(hard, 16384)
+    (bench.dir / "table.nos").write_text(
+        'main() = File.readAll("/proc/self/status").lines().filter(l => l.startsWith("FDSize:")).each(l => println(l))\n')
+    status, out, _ = bench.run("table.nos")
+    expect("end", status, 0)
+    if int(out.split()[1]) < wanted:
+        raise Failure(f"{out.strip()}, wanted {wanted}")
+
+
 def test_unreadable_file(bench):
     if os.geteuid() == 0:
         return  # root reads everything
