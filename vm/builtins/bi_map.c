@@ -82,7 +82,8 @@ static Value map_remove(Proc *p, Value *args, MapQuery *q)
 }
 
 /* The value of a key or VALUE_ABSENT in *out; otherwise what the native returns. */
-static bool find(Proc *p, Value *args, unsigned n_args, MapOperation op, MapQuery *q, Value *out)
+NOS_INLINE bool find(Proc *p, Value *args, unsigned n_args, MapOperation op, MapQuery *q,
+                     Value *out)
 {
     if (!value_is_map(args[0])) {
         *out = nosi_type_error(p, "Map", args[0]);
@@ -108,7 +109,7 @@ static Value no_key(Proc *p, Value key, const char *kind, const char *before)
     return v;
 }
 
-static Value map_get(Proc *p, Value *args, MapQuery *q)
+NOS_INLINE Value map_get(Proc *p, Value *args, MapQuery *q)
 {
     Value v;
     if (!find(p, args, 2, MAPDO_GET, q, &v))
@@ -124,7 +125,7 @@ static Value map_get_or_throw(Proc *p, Value *args, MapQuery *q)
     return value_is_absent(v) ? no_key(p, args[1], "Panic", "Map.getOrThrow: ") : v;
 }
 
-static Value map_get_or(Proc *p, Value *args, MapQuery *q)
+NOS_INLINE Value map_get_or(Proc *p, Value *args, MapQuery *q)
 {
     Value v;
     if (!find(p, args, 3, MAPDO_GET_OR, q, &v))
@@ -132,7 +133,7 @@ static Value map_get_or(Proc *p, Value *args, MapQuery *q)
     return value_is_absent(v) ? args[2] : v;
 }
 
-static Value map_lookup(Proc *p, Value *args, MapQuery *q)
+NOS_INLINE Value map_lookup(Proc *p, Value *args, MapQuery *q)
 {
     Value v;
     if (!find(p, args, 2, MAPDO_LOOKUP, q, &v))
@@ -142,7 +143,7 @@ static Value map_lookup(Proc *p, Value *args, MapQuery *q)
     return OK_OR_NOMEM(nosi_some(&p->heap, v, &v), v);
 }
 
-static Value map_contains(Proc *p, Value *args, MapQuery *q)
+NOS_INLINE Value map_contains(Proc *p, Value *args, MapQuery *q)
 {
     Value v;
     if (!find(p, args, 2, MAPDO_CONTAINS, q, &v))

@@ -613,26 +613,14 @@ static void hash_push(HashWork *w, Value v)
     w->at[w->n++] = v;
 }
 
-static uint64_t finish(uint64_t h)
-{
-    h = (h ^ (h >> 29)) * 0xBF58476D1CE4E5B9u;
-    return h ^ (h >> 32);
-}
-
-uint64_t nosi_hash(Value v)
-{
-    uint32_t parts;
-    return nosi_hash_counted(v, &parts);
-}
-
 uint64_t nosi_hash_counted(Value v, uint32_t *parts)
 {
     uint64_t h = nosi_hash_seed;
     *parts = 1;
-    if (value_is_small(v)) // the usual keys
-        return finish(nosi_hash_mix(h, v.bits));
+    if (value_is_small(v))
+        return nosi_hash(v);
     if (value_is_string(v))
-        return finish(nosi_hash_mix(h, nosi_string_hash(v)));
+        return nosi_hash_finish(nosi_hash_mix(h, nosi_string_hash(v)));
 
     HashWork w = {.at = w.few, .cap = HASH_FEW};
     hash_push(&w, v);
@@ -683,7 +671,7 @@ uint64_t nosi_hash_counted(Value v, uint32_t *parts)
     *parts += (uint32_t)(HASH_BUDGET - budget);
     if (w.at != w.few)
         nosi_free(w.at);
-    return finish(h);
+    return nosi_hash_finish(h);
 }
 
 /* ---- user instances

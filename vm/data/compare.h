@@ -62,17 +62,29 @@ void nosi_compare_begin(Comparing *w, Value a, Value b, Pending *pending);
 CompareProgress nosi_compare_go(Comparing *w, Pending *pending, int64_t *steps, CmpResult *out);
 void nosi_comparing_free(Comparing *w);
 
-/* Hash of any value: equal values hash alike. Values whose type has a user Eq contribute only their
- * type. Depends on nosi_hash_seed. */
-uint64_t nosi_hash(Value v);
-uint64_t nosi_hash_counted(Value v,
-                           uint32_t *parts); // the same; parts looked at, at most some thousands
 extern uint64_t nosi_hash_seed; // set once at start (decision 27), before any value is hashed
 
 NOS_INLINE uint64_t nosi_hash_mix(uint64_t h, uint64_t x)
 {
     h = (h ^ x) * 0x9FB21C651E98DF25u;
     return h ^ (h >> 32);
+}
+NOS_INLINE uint64_t nosi_hash_finish(uint64_t h)
+{
+    h = (h ^ (h >> 29)) * 0xBF58476D1CE4E5B9u;
+    return h ^ (h >> 32);
+}
+
+/* Hash of any value: equal values hash alike. Values whose type has a user Eq contribute only their
+ * type. Depends on nosi_hash_seed. */
+uint64_t nosi_hash_counted(Value v, uint32_t *parts); // *parts: looked at, at most some thousands
+NOS_INLINE uint64_t nosi_hash(Value v)
+{
+    uint32_t parts;
+    // The usual keys. Where several look-ups fit into what a core has under way at once, it waits
+    // for their cache misses together: every instruction counts (docs/maps.md).
+    return value_is_small(v) ? nosi_hash_finish(nosi_hash_mix(nosi_hash_seed, v.bits))
+                             : nosi_hash_counted(v, &parts);
 }
 
 /* Does any type at all implement one of the slots in `mask` (bit = ImplSlot)? Cheap enough before a

@@ -325,29 +325,35 @@ static bool find_visit(void *ctx, const Value *entry)
     return true;
 }
 
-/* The same for a small integer, which only itself is equal to: the look-up of most maps, without
- * the calls. */
-static const Value *find_small(Value m, Value key)
+/* Is `stored` equal to a key that no user code has a say about? */
+NOS_INLINE bool is_plain_key(Value key, bool small, uint64_t stored)
+{
+    return stored == key.bits || (!small && nosi_equal(key, (Value){stored}, NULL));
+}
+
+/* The same as each_candidate for a key with no other values inside, which is found or is not: the
+ * look-up of most maps, without the calls. vs: value_words(m); small: the key is a small integer,
+ * which only itself is equal to. */
+NOS_INLINE const Value *find_plain(Value m, unsigned vs, Value key, bool small)
 {
     const Object *n = root_of(m);
-    unsigned vs = value_words(m);
     if (obj_kind(n) == OBJ_MFLAT) {
         for (uint64_t i = 0; i < n->word[0]; i++)
-            if (n->word[1 + i * (1 + vs)] == key.bits)
+            if (is_plain_key(key, small, n->word[1 + i * (1 + vs)]))
                 return (const Value *)&n->word[1 + i * (1 + vs)];
         return NULL;
     }
     uint64_t hash = nosi_hash(key);
     n = leaf_of(n, hash);
-    if (obj_kind(n) == OBJ_MCOLL) {
+    if (NOS_UNLIKELY(obj_kind(n) == OBJ_MCOLL)) {
         for (unsigned i = 0; i < n_entries(n); i++)
-            if (n->word[entry_at(vs, i)] == key.bits)
+            if (is_plain_key(key, small, n->word[entry_at(vs, i)]))
                 return (const Value *)&n->word[entry_at(vs, i)];
         return NULL;
     }
     for (uint32_t p = prints(n, hash); p; p &= p - 1) {
         const uint64_t *entry = &n->word[entry_at(vs, (unsigned)__builtin_ctz(p))];
-        if (*entry == key.bits)
+        if (is_plain_key(key, small, *entry))
             return (const Value *)entry;
     }
     return NULL;
@@ -366,11 +372,13 @@ static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
     Find f = {.key = key, .match = q ? q->match : MATCH_STRUCTURE};
     Value bad;
     *hit = NULL;
-    if (value_is_small(key) && f.match != MATCH_NONE) {
-        *hit = find_small(m, key);
+    int leaf = key_leaf(key);
+    if (leaf == 1 && f.match != MATCH_NONE) {
+        *hit = value_is_small(key) ? find_plain(m, value_words(m), key, true)
+                                   : find_plain(m, value_words(m), key, false);
         return MAP_OK;
     }
-    if (!nosi_key_valid(key, &bad)) {
+    if (leaf != 1 && !nosi_key_valid(key, &bad)) {
         if (q)
             q->bad = bad;
         return MAP_BAD_KEY;
@@ -393,7 +401,11 @@ size_t nosi_map_size(Value m)
 MapStatus nosi_map_get(Value m, Value key, MapQuery *q, Value *out)
 {
     const Value *hit;
-    MapStatus s = find(m, key, q, &hit);
+    MapStatus s = MAP_OK;
+    if (value_is_small(key) && !(q && q->match == MATCH_NONE))
+        hit = find_plain(m, 1, key, true);
+    else
+        s = find(m, key, q, &hit);
     *out = hit ? hit[1] : VALUE_ABSENT;
     return s;
 }
@@ -786,7 +798,8 @@ static Value add_entry(const Insert *c, Object *n)
     Object *m = n;
     if (is_own(mk, n) && end <= obj_words(n)) {
         put_entry(&n->word[at], mk->vs, &c->e);
-        nosi_heap_moved(mk->h, (Value *)&n->word[at], end - at);
+        if (value_is_pointer(c->e.key) || value_is_pointer(c->e.value))
+            nosi_heap_moved(mk->h, (Value *)&n->word[at], end - at);
     } else {
         m = leaf_nogc(mk, count + 1, room_to_grow(mk));
         put_words(m->word, n->word, at);
@@ -1084,11 +1097,44 @@ static MapStatus unflatten(const Maker *mk, Value m, Value key, Value value, Val
     return s;
 }
 
+/* m, which may be changed in place, with a key that is a small integer: true where its leaf is m's
+ * own and has the key, or room for it. Nothing above changes then, so no way has to be written
+ * down, and nothing reserved. (Above a leaf of an edition is nothing of an earlier one.) */
+static bool insert_into_leaf(Heap *h, Value m, Value key, Value value)
+{
+    Object *mo = value_obj(m);
+    Maker mk = maker(h, m, MAP_OWN);
+    if (!mk.in_place || obj_kind(root_of(m)) == OBJ_MFLAT)
+        return false;
+    Insert c = {.mk = mk, .e = {key, value, mo->word[W_SERIAL]}, .hash = nosi_hash(key)};
+    Object *n = (Object *)leaf_of(root_of(m), c.hash);
+    if (obj_kind(n) != OBJ_MLEAF || !is_own(&mk, n))
+        return false;
+    for (uint32_t p = prints(n, c.hash); p; p &= p - 1) {
+        uint32_t at = entry_at(mk.vs, (unsigned)__builtin_ctz(p));
+        if (n->word[at] == key.bits) {
+            replace_value(&c, n, at);
+            return true;
+        }
+    }
+    if (entry_at(mk.vs, n_entries(n) + 1) > obj_words(n))
+        return false;
+    add_entry(&c, n);
+    mo->word[W_SIZE]++;
+    mo->word[W_SERIAL]++;
+    return true;
+}
+
 static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, Value *out)
 {
     const Value *hit = NULL;
     MapMatch match = q ? q->match : MATCH_STRUCTURE;
     MapEdit edit = q ? q->edit : MAP_SHARE;
+    if (edit == MAP_OWN && match != MATCH_NONE && value_is_small(key) &&
+        insert_into_leaf(h, m, key, value)) {
+        *out = m;
+        return MAP_OK;
+    }
     bool flat = obj_kind(root_of(m)) == OBJ_MFLAT;
     bool full = flat && root_of(m)->word[0] == FLAT_MAX;
 
