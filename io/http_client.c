@@ -487,6 +487,13 @@ static void init_curl(void)
         nosi_fatal("cannot set up libcurl");
 }
 
+/* libcurl is loaded: it is set up once for the whole process. */
+static void set_up_curl(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_curl);
+}
+
 bool nosi_http_client_async_dns(void)
 {
     char *why = nosi_late_load(LATE_CURL);
@@ -499,10 +506,9 @@ bool nosi_http_client_async_dns(void)
 
 static Client *client_of(IoLoop *l)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     void **data = nosi_loop_data(l, LOOP_HTTP_CLIENT);
     if (!*data) {
-        pthread_once(&once, init_curl);
+        set_up_curl();
         Client *c = nosi_calloc(1, sizeof *c);
         c->io = l;
         if (!(c->multi = curl_multi_init()))
@@ -650,7 +656,13 @@ static void destroy_request(IoOp *op)
     nosi_free(o);
 }
 
-/* ---- the native ----------------------------------------------------------------------------- */
+/* ---- the natives ---------------------------------------------------------------------------- */
+
+Value nosi_http_ready(Proc *p, Value *args)
+{
+    (void)args;
+    return nosi_io_prepare(p, LATE_CURL, set_up_curl);
+}
 
 static char *text_of(Value v)
 {

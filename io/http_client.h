@@ -4,6 +4,8 @@
 
 #include "sched/sched.h"
 
+/* (): returns when libcurl is loaded (nosi_io_prepare). */
+Value nosi_http_ready(Proc *p, Value *args);
 /* (method, url, headers, body, limits: [total ms, connect ms, idle ms, bytes of the answer's body,
  * redirects, 1 = body as Bytes], CA file or ""): (status, headers, body) */
 Value nosi_http_request(Proc *p, Value *args);

@@ -346,6 +346,45 @@ bool nosi_io_load(Proc *p, LateLibrary l, IoErrorId id)
     return false;
 }
 
+typedef struct PrepareReq {
+    IoReq io;
+    LateLibrary library;
+    void (*set_up)(void); // or NULL
+} PrepareReq;
+
+static IoStep prepare(IoReq *r)
+{
+    PrepareReq *q = (PrepareReq *)r;
+    char *why = nosi_late_load(q->library);
+    if (!why && q->set_up)
+        q->set_up();
+    nosi_free(why);
+    return IO_DONE;
+}
+
+static Value prepared(Proc *p, IoReq *r)
+{
+    (void)p;
+    (void)r;
+    return VALUE_UNIT;
+}
+
+static void free_prepare(IoReq *r)
+{
+    nosi_free(r);
+}
+
+Value nosi_io_prepare(Proc *p, LateLibrary l, void (*set_up)(void))
+{
+    if (nosi_late_is_loaded(l))
+        return VALUE_UNIT;
+    PrepareReq *q = nosi_calloc(1, sizeof *q);
+    *q = (PrepareReq){.io = {.work = prepare, .finish = prepared, .destroy = free_prepare},
+                      .library = l,
+                      .set_up = set_up};
+    return nosi_io_submit(p, &q->io);
+}
+
 Value nosi_io_throw_os(Proc *p, int err, const char *path)
 {
     char text[128];

@@ -97,6 +97,10 @@ typedef enum IoErrorId {
 Value nosi_io_throw(Proc *p, IoErrorId id, const char *detail);
 /* nosi_late_load for a native: false when it has raised id, whose detail says why. */
 bool nosi_io_load(Proc *p, LateLibrary l, IoErrorId id);
+/* For a native that programs call before one that needs the library: parks p until a thread of the
+ * pool has loaded it and run set_up (or NULL); at once when it is loaded. Raises nothing: who needs
+ * a library that cannot be had says so. */
+Value nosi_io_prepare(Proc *p, LateLibrary l, void (*set_up)(void));
 /* Raises what the OS error number `err` of an operation on `path` (NULL: none) is called. */
 Value nosi_io_throw_os(Proc *p, int err, const char *path);
 

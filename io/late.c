@@ -6,7 +6,6 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 
 #include "vm/util/alloc.h"
 
@@ -71,10 +70,15 @@ static char *load_locked(LateLibrary l)
     return NULL;
 }
 
+bool nosi_late_is_loaded(LateLibrary l)
+{
+    return atomic_load_explicit(&libraries[l].loaded, memory_order_acquire);
+}
+
 char *nosi_late_load(LateLibrary l)
 {
     char *why = NULL;
-    if (atomic_load_explicit(&libraries[l].loaded, memory_order_acquire))
+    if (nosi_late_is_loaded(l))
         return NULL;
     pthread_mutex_lock(&loading);
     if (!libraries[l].loaded && !(why = load_locked(l)))
@@ -84,6 +88,12 @@ char *nosi_late_load(LateLibrary l)
 }
 
 #else
+
+bool nosi_late_is_loaded(LateLibrary l)
+{
+    (void)l;
+    return true;
+}
 
 char *nosi_late_load(LateLibrary l)
 {

@@ -8,11 +8,14 @@
 #ifndef NOSI_LATE_H
 #define NOSI_LATE_H
 
+#include <stdbool.h>
+
 typedef enum LateLibrary { LATE_CURL, LATE_PQ, LATE_TLS, N_LATE_LIBRARIES } LateLibrary;
 
 /* Must have succeeded before the first call of a function of the library; any thread, any number of
  * times. The first time takes some milliseconds. NULL, or an owned text that says why the library
  * cannot be had (missing, too old, no file descriptor left): the next time tries again. */
 char *nosi_late_load(LateLibrary l);
+bool nosi_late_is_loaded(LateLibrary l); // does not wait for who is loading it
 
 #endif

@@ -220,6 +220,7 @@ bool nosi_pg_library(Proc *p, const char *kind);
 /* Raises (kind, text); text may be malformed UTF-8. */
 Value nosi_pg_throw(Proc *p, const char *kind, const char *text);
 
+Value nosi_pg_ready(Proc *p, Value *args); // (): when libpq is loaded (nosi_io_prepare)
 Value nosi_pg_connect(Proc *p, Value *args);
 Value nosi_pg_connect_until(Proc *p, Value *args);
 Value nosi_pg_listen_connect(Proc *p, Value *args);

@@ -313,6 +313,12 @@ bool nosi_pg_library(Proc *p, const char *kind)
     return false;
 }
 
+Value nosi_pg_ready(Proc *p, Value *args)
+{
+    (void)args;
+    return nosi_io_prepare(p, LATE_PQ, NULL);
+}
+
 /* ---- connecting ----------------------------------------------------------------------------- */
 
 /* Milliseconds a connection string allows for connecting, -1: any; -2 after raising. */

@@ -28,6 +28,7 @@ IO_NATIVE(server_target)
 IO_NATIVE(server_remote)
 IO_NATIVE(server_match_path)
 IO_NATIVE(server_log_to)
+IO_NATIVE(http_ready)
 IO_NATIVE(http_request)
 
 Value nosi_bi_url_decode_path(Proc *p, Value *args)

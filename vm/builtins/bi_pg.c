@@ -8,6 +8,7 @@
     {                                          \
         return nosi_##name(p, args);           \
     }
+IO_NATIVE(pg_ready)
 IO_NATIVE(pg_connect)
 IO_NATIVE(pg_connect_until)
 IO_NATIVE(pg_listen_connect)
