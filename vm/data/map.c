@@ -366,16 +366,14 @@ static bool may_have_user_eq(Value key)
     return value_is_imm_kind(key, IMM_CTOR) || key_leaf(key) == -1;
 }
 
-/* Finds the entry (NULL: absent). Never collects. */
-static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
+static MapStatus find_any(Value m, Value key, MapQuery *q, const Value **hit)
 {
     Find f = {.key = key, .match = q ? q->match : MATCH_STRUCTURE};
     Value bad;
     *hit = NULL;
     int leaf = key_leaf(key);
     if (leaf == 1 && f.match != MATCH_NONE) {
-        *hit = value_is_small(key) ? find_plain(m, value_words(m), key, true)
-                                   : find_plain(m, value_words(m), key, false);
+        *hit = find_plain(m, value_words(m), key, false);
         return MAP_OK;
     }
     if (leaf != 1 && !nosi_key_valid(key, &bad)) {
@@ -393,6 +391,15 @@ static MapStatus find(Value m, Value key, MapQuery *q, const Value **hit)
     return !f.hit && f.candidates && f.candidates->n ? MAP_NEED_USER : MAP_OK;
 }
 
+/* Finds the entry (NULL: absent). vs: value_words(m). Never collects. */
+NOS_INLINE MapStatus find(Value m, unsigned vs, Value key, MapQuery *q, const Value **hit)
+{
+    if (!value_is_small(key) || (q && q->match == MATCH_NONE))
+        return find_any(m, key, q, hit);
+    *hit = find_plain(m, vs, key, true);
+    return MAP_OK;
+}
+
 size_t nosi_map_size(Value m)
 {
     return value_obj(m)->word[W_SIZE];
@@ -401,42 +408,31 @@ size_t nosi_map_size(Value m)
 MapStatus nosi_map_get(Value m, Value key, MapQuery *q, Value *out)
 {
     const Value *hit;
-    MapStatus s = MAP_OK;
-    if (value_is_small(key) && !(q && q->match == MATCH_NONE))
-        hit = find_plain(m, 1, key, true);
-    else
-        s = find(m, key, q, &hit);
+    MapStatus s = find(m, 1, key, q, &hit);
     *out = hit ? hit[1] : VALUE_ABSENT;
     return s;
 }
 
-static bool structural_visit(void *ctx, const Value *entry)
-{
-    return find_visit(ctx, entry);
-}
-
 Value nosi_map_find(Value m, Value key)
 {
-    Find f = {.key = key, .match = MATCH_STRUCTURE};
-    if (nosi_key_valid(key, NULL))
-        each_candidate(m, key, structural_visit, &f);
-    return f.hit ? f.hit[1] : VALUE_ABSENT;
+    Value v;
+    (void)nosi_map_get(m, key, NULL, &v);
+    return v;
 }
 
 MapStatus nosi_set_contains(Value m, Value key, MapQuery *q, bool *out)
 {
     const Value *hit;
-    MapStatus s = find(m, key, q, &hit);
+    MapStatus s = find(m, value_words(m), key, q, &hit);
     *out = hit != NULL;
     return s;
 }
 
 bool nosi_set_has(Value m, Value key)
 {
-    Find f = {.key = key, .match = MATCH_STRUCTURE};
-    if (nosi_key_valid(key, NULL))
-        each_candidate(m, key, structural_visit, &f);
-    return f.hit != NULL;
+    bool has;
+    (void)nosi_set_contains(m, key, NULL, &has);
+    return has;
 }
 
 /* ---- editions
@@ -1110,12 +1106,10 @@ static bool insert_into_leaf(Heap *h, Value m, Value key, Value value)
     Object *n = (Object *)leaf_of(root_of(m), c.hash);
     if (obj_kind(n) != OBJ_MLEAF || !is_own(&mk, n))
         return false;
-    for (uint32_t p = prints(n, c.hash); p; p &= p - 1) {
-        uint32_t at = entry_at(mk.vs, (unsigned)__builtin_ctz(p));
-        if (n->word[at] == key.bits) {
-            replace_value(&c, n, at);
-            return true;
-        }
+    int64_t found = find_entry(n, mk.vs, key, c.hash, MATCH_STRUCTURE);
+    if (found >= 0) {
+        replace_value(&c, n, entry_at(mk.vs, (unsigned)found));
+        return true;
     }
     if (entry_at(mk.vs, n_entries(n) + 1) > obj_words(n))
         return false;
@@ -1139,8 +1133,9 @@ static MapStatus insert(Heap *h, Value m, Value key, Value value, MapQuery *q, V
     bool full = flat && root_of(m)->word[0] == FLAT_MAX;
 
     // The look-up answers what needs user code, and whether a full flat node grows.
-    MapStatus s = full || (match == MATCH_EQUAL && may_have_user_eq(key)) ? find(m, key, q, &hit)
-                                                                          : check_key(key, q);
+    MapStatus s = full || (match == MATCH_EQUAL && may_have_user_eq(key))
+                      ? find(m, value_words(m), key, q, &hit)
+                      : check_key(key, q);
     if (s != MAP_OK)
         return s;
     Insert c = {.mk = maker(h, m, edit), .match = match};
@@ -1307,7 +1302,7 @@ static MapStatus remove_key(Heap *h, Value m, Value key, MapQuery *q, Value *out
 
     // The look-up answers what needs user code.
     bool look = flat || (q && q->match == MATCH_EQUAL && may_have_user_eq(key));
-    MapStatus s = look ? find(m, key, q, &hit) : check_key(key, q);
+    MapStatus s = look ? find(m, value_words(m), key, q, &hit) : check_key(key, q);
     if (s != MAP_OK)
         return s;
     if (!flat && (hit || !look)) {
@@ -1704,7 +1699,7 @@ static void take_entries(MapJob *j, int64_t *steps)
             const MapEntry *e = &j->walk.e[j->i];
             const Value *hit = NULL;
             if (!j->few) {
-                MapStatus s = find(j->other, e->key, &j->q, &hit);
+                MapStatus s = find(j->other, value_words(j->other), e->key, &j->q, &hit);
                 if (s != MAP_OK) {
                     job_fail(j, s);
                     return;
@@ -1747,7 +1742,7 @@ static void insert_few(MapJob *j, int64_t *steps)
     ROOT_ARRAY(h, kv, 2 * j->n + 1);
     for (; *steps > 0 && s == MAP_OK && j->i < j->n; j->i++, *steps -= COST_INSERT) {
         const Value *hit;
-        s = find(*acc, kv[2 * j->i], &j->q, &hit);
+        s = find(*acc, value_words(*acc), kv[2 * j->i], &j->q, &hit);
         if (s != MAP_OK || (j->op == MAPOP_UNION && hit))
             continue;
         if (j->op == MAPOP_DIFFERENCE)
