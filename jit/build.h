@@ -144,9 +144,8 @@ IrType nosi_b_field_type(const Shape *s, uint32_t k); // of what a field holds; 
 bool nosi_b_header(const Build *b, Ref x, uint64_t *header);
 Ref nosi_b_word(Build *b, Ref x, uint32_t k);
 bool nosi_b_may_split(uint64_t header); // may a phi of such objects be phis of their words?
-/* The words of an ANY that should be such an object; leaves unless it is. False: it certainly is
- * not.
- */
+/* The words of an ANY that should be such an object; leaves where it is another. False: it
+ * certainly is. */
 bool nosi_b_unpack(Build *b, Ref x, uint64_t header, Ref *words, uint32_t state);
 /* The object made by the current instruction; a word that is to be raw is so already. */
 Ref nosi_b_object(Build *b, Body *body, uint64_t header, const Ref *words);
