@@ -20,6 +20,7 @@
 #include "sched/poll.h"
 #include "sched/quiet.h"
 #include "sched/slices.h"
+#include "vm/heap/space.h"
 #include "vm/util/cpus.h"
 
 #include <errno.h>
@@ -555,14 +556,14 @@ static void sleep_worker(Worker *w)
 {
     Sched *s = w->sched;
     bool counted = true; // in n_sleeping
-    /* Spare blocks of the collector beyond KEEP, and of regions, go back when we have slept for
+    /* What is free in the arena beyond KEEP, and spares of regions, go back when we have slept for
      * GRACE_NS: a program that reads a file sleeps a moment for each piece of it, and wants them
      * again at once. */
     enum { KEEP = 1 << 21 };
 
     if (trim_is_due(w))
         trim(w);
-    bool spares = nosi_gc_spare_bytes() > KEEP || nosi_region_spare_bytes();
+    bool spares = nosi_space_warm() > KEEP || nosi_region_spare_bytes();
     uint64_t slept_ns = spares ? nosi_clock_ns() : 0; // since when
 
     pthread_mutex_lock(&s->idle_mutex);
@@ -612,7 +613,7 @@ static void sleep_worker(Worker *w)
             poll_events(w, wait);
             nosi_place_wakes(w);
             if (spares && nosi_clock_ns() - slept_ns >= GRACE_NS) {
-                nosi_gc_drop_spares(KEEP);
+                nosi_space_trim(KEEP);
                 nosi_region_drop_spares();
                 spares = false;
             }
@@ -1003,7 +1004,7 @@ static void *worker_main(void *arg)
     if (w->loop)
         nosi_sched_poller->close(w->loop);
     nosi_quiet_leave();
-    nosi_gc_thread_end();
+    nosi_space_thread_end();
     return NULL;
 }
 

@@ -20,7 +20,6 @@
 #include "vm/heap/gc.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "vm/heap/blob.h"
@@ -99,96 +98,6 @@ struct Gc {
 #define QUARANTINE (NOS_DEBUG >= 2)
 #endif
 
-/* Blocks a worker freed last: what a busy process gives up in a collection is just what it wants in
- * the next, warm in the cache, while the allocator would return memory of this size to the system
- * and take fresh pages, which the system has to clear. A big heap takes and gives back several
- * blocks in each collection, some of which are hardly touched. Ordered by age. */
-enum {
-    SPARES = 96,
-    SPARE_MIN = 1 << 16,
-    SPARE_MAX = (8 << 20) + 4096, // of one
-    SPARE_ALL = 1 << 24           // of all together
-};
-_Static_assert(YOUNG_ROOMY * sizeof(Value) <= SPARE_MAX, "the largest young blocks are kept");
-_Static_assert(OLD_BLOCK_MAX * sizeof(Value) + sizeof(OldBlock) <= SPARE_MAX,
-               "and the usual old ones");
-typedef struct Spare {
-    void *p;
-    size_t bytes;
-} Spare;
-static _Thread_local struct {
-    Spare at[SPARES];
-    uint32_t n;
-    size_t bytes;
-} spare;
-
-static Spare take_spare(uint32_t i)
-{
-    Spare x = spare.at[i];
-    spare.bytes -= x.bytes;
-    memmove(&spare.at[i], &spare.at[i + 1], (--spare.n - i) * sizeof x);
-    return x;
-}
-
-/* A spare block of at least `bytes`, but not of more than `most`: the smallest, of those the one
- * freed last. */
-static bool find_spare(size_t bytes, size_t most, Spare *out)
-{
-    uint32_t best = SPARES;
-    for (uint32_t i = spare.n; i-- > 0;)
-        if (spare.at[i].bytes >= bytes && spare.at[i].bytes <= most &&
-            (best == SPARES || spare.at[i].bytes < spare.at[best].bytes))
-            best = i;
-    if (best == SPARES || nosi_gc_stress)
-        return false;
-    *out = take_spare(best);
-    return true;
-}
-
-void *nosi_gc_alloc_space(size_t bytes)
-{
-    // Most of what a growing heap costs is the first touch of its pages. And where a way through
-    // the heap is a chain of cache misses, each of them costs a quarter more with small pages.
-    Spare x;
-    return find_spare(bytes, bytes, &x) ? x.p : nosi_try_alloc_big(bytes);
-}
-
-/* The same, or up to half as much again: *bytes is what it is. */
-static void *alloc_space_of_about(size_t *bytes)
-{
-    Spare x;
-    if (find_spare(*bytes, *bytes + *bytes / 2, &x)) {
-        *bytes = x.bytes;
-        return x.p;
-    }
-    return nosi_try_alloc_big(*bytes);
-}
-
-size_t nosi_gc_spare_bytes(void)
-{
-    return spare.bytes;
-}
-
-void nosi_gc_drop_spares(size_t most)
-{
-    // The allocator would keep them for a while, and as long as the thread has nothing to do.
-    // Without their pages it may.
-    while (spare.n && spare.bytes > most) {
-        Spare x = take_spare(0);
-        uintptr_t page = 4096, lo = ((uintptr_t)x.p + page - 1) & -page,
-                  hi = ((uintptr_t)x.p + x.bytes) & -page;
-        if (lo < hi)
-            (void)madvise((void *)lo, hi - lo, MADV_DONTNEED);
-        nosi_free(x.p);
-    }
-}
-
-void nosi_gc_thread_end(void)
-{
-    while (spare.n)
-        nosi_free(take_spare(spare.n - 1).p);
-}
-
 void nosi_gc_free_space(void *p, size_t bytes)
 {
 #if QUARANTINE
@@ -199,34 +108,13 @@ void nosi_gc_free_space(void *p, size_t bytes)
     static _Thread_local unsigned next;
     if (nosi_gc_stress && p && bytes <= KEEP_BYTES) {
         memset(p, 0xDF, bytes);
-        nosi_free(kept[next % KEEP]);
+        nosi_space_free(kept[next % KEEP], true);
         kept[next++ % KEEP] = p;
         return;
     }
 #endif
-    // (With the system's allocator a sanitizer watches: it has to see every release.)
-    if (NOS_MIMALLOC && p && bytes >= SPARE_MIN && bytes <= SPARE_MAX) {
-        while (spare.n == SPARES || (spare.n && spare.bytes + bytes > SPARE_ALL))
-            nosi_free(take_spare(0).p);
-        spare.at[spare.n++] = (Spare){p, bytes};
-        spare.bytes += bytes;
-        return;
-    }
-    nosi_free(p);
-}
-
-/* The same for a block that nobody has touched: it costs nothing to get another one, so it is kept
- * where there is room, and is the first to go. */
-static void free_untouched(void *p, size_t bytes)
-{
-    if (bytes < SPARE_MIN || bytes > SPARE_MAX || spare.n == SPARES ||
-        spare.bytes + bytes > SPARE_ALL) {
-        nosi_free(p);
-        return;
-    }
-    memmove(&spare.at[1], &spare.at[0], spare.n++ * sizeof spare.at[0]);
-    spare.at[0] = (Spare){p, bytes};
-    spare.bytes += bytes;
+    (void)bytes;
+    nosi_space_free(p, true);
 }
 
 /* ---- ranges
@@ -345,8 +233,8 @@ static void collect_ranges(Gc *g)
 
 static bool add_spare(Gc *g, size_t words)
 {
-    size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
-    OldBlock *b = alloc_space_of_about(&bytes);
+    size_t bytes = nosi_space_size(sizeof(OldBlock) + words * sizeof(Value));
+    OldBlock *b = nosi_space_alloc(bytes);
     if (!b)
         return false;
     b->top = b->scan = b->data;
@@ -944,14 +832,6 @@ void nosi_gc_free_young(YoungBlock *y)
     nosi_free(y);
 }
 
-static void free_blocks(OldBlock *b)
-{
-    for (OldBlock *next; b; b = next) {
-        next = b->next;
-        free_block(b);
-    }
-}
-
 static bool prepare(Gc *g, size_t need, size_t largest)
 {
     Heap *h = g->h;
@@ -966,14 +846,11 @@ static bool prepare(Gc *g, size_t need, size_t largest)
                                 : NOS_MAX((size_t)h->young_target,
                                           bound + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
 
-    // Of few different sizes, so that a block that was given up can be used again.
-    if (cap >= SPARE_MIN / sizeof(Value) && cap <= SPARE_MAX / sizeof(Value) && !nosi_gc_stress) {
-        size_t step = (size_t)1 << (61 - __builtin_clzll(cap));
-        cap = (cap + step - 1) & ~(step - 1);
-    }
+    if (!nosi_gc_stress)
+        cap = nosi_space_size(cap * sizeof(Value)) / sizeof(Value);
     if (!prepare_old(g, promotable, largest))
         return false;
-    g->to = g->to_top = g->young_scan = nosi_gc_alloc_space(cap * sizeof(Value));
+    g->to = g->to_top = g->young_scan = nosi_space_alloc(cap * sizeof(Value));
     g->to_end = g->to + cap;
     return g->to != NULL;
 }
@@ -1042,7 +919,7 @@ static void keep_young_block(Gc *g, size_t want)
     size_t have = (size_t)(*end - *base), new = (size_t)(g->to_end - g->to);
     if (have < want || have / 2 > new)
         return;
-    free_untouched(g->to, new * sizeof(Value));
+    nosi_space_free(g->to, false);
     g->to = g->to_top = *base;
     g->to_end = *end;
     *base = *end = NULL;
@@ -1133,7 +1010,10 @@ static size_t promote_early(Gc *g)
 
 static void free_tables(Gc *g)
 {
-    free_blocks(g->spare);
+    for (OldBlock *b = g->spare, *next; b; b = next) {
+        next = b->next;
+        nosi_space_free(b, false);
+    }
     nosi_free(g->ranges);
     nosi_free(g->old_ranges);
     vec_free(&g->filled);

@@ -3,6 +3,7 @@
 #define NOSI_GC_H
 
 #include "vm/heap/heap.h"
+#include "vm/heap/space.h"
 
 /* Collects and leaves room for `need` words. False: the OS refused memory and nothing was changed.
  */
@@ -17,13 +18,12 @@ bool nosi_gc_step(Gc *g, size_t work, size_t *done);
 void nosi_gc_abandon(Gc *g);
 /* The current young block joins the full ones; a collection is due. There is none then. */
 void nosi_heap_set_aside(Heap *h);
-/* Returns from-space memory; in debug builds under stress it is poisoned and kept from being reused
- * for a while. */
+/* nosi_space_free for what was in use; in debug builds under stress it is poisoned and kept from
+ * being reused for a while. */
 void nosi_gc_free_space(void *p, size_t bytes);
-void *nosi_gc_alloc_space(size_t bytes); // gives memory or NULL
-void nosi_gc_free_young(YoungBlock *y);  // takes it, and its memory
-OffHeap *nosi_heap_offheap(Heap *h);     // borrows; for writing: makes it when there is none
-extern OffHeap nosi_no_offheap;          // what heaps without handles share; never written
+void nosi_gc_free_young(YoungBlock *y); // takes it, and its memory
+OffHeap *nosi_heap_offheap(Heap *h);    // borrows; for writing: makes it when there is none
+extern OffHeap nosi_no_offheap;         // what heaps without handles share; never written
 
 HeapShared *nosi_heap_shared(Heap *h); // the same for regions
 extern HeapShared nosi_no_shared;
@@ -41,14 +41,14 @@ enum {
     YOUNG_MIN = 32,        // words: the first young generation is 256 bytes
     YOUNG_BUSY =
         1 << 15, // how far it grows just because the process allocates a lot (256 KiB: fits L2)
-    YOUNG_MAX = 1 << 19,     // how far it grows because much survives (4 MiB)
-    YOUNG_ROOMY = 1 << 20,   // how far so that it has four times what survives (8 MiB)
-    YOUNG_SHARE = 8,         // it has at least this part of the old one, up to YOUNG_MAX
-    EARLY_MIN = 1 << 12,     // so many words that survived twice say whether survivors live long
-    EARLY_ROUNDS = 3,        // for so many collections that is believed; then it is seen again
-    OLD_BLOCK_MAX = 1 << 20, // words of the largest old block
-    OFFHEAP_MIN = 1 << 20,   // bytes
-    TENURED_MIN = YOUNG_MAX, // results of so many words get a block that becomes old
+    YOUNG_MAX = 1 << 19,   // how far it grows because much survives (4 MiB)
+    YOUNG_ROOMY = 1 << 20, // how far so that it has four times what survives (8 MiB)
+    YOUNG_SHARE = 8,       // it has at least this part of the old one, up to YOUNG_MAX
+    EARLY_MIN = 1 << 12,   // so many words that survived twice say whether survivors live long
+    EARLY_ROUNDS = 3,      // for so many collections that is believed; then it is seen again
+    OLD_BLOCK_MAX = (1 << 20) - 4, // words of the largest old block: 8 MiB with its head
+    OFFHEAP_MIN = 1 << 20,         // bytes
+    TENURED_MIN = YOUNG_MAX,       // results of so many words get a block that becomes old
 };
 
 #endif

@@ -111,7 +111,7 @@ static bool over_limit(const Heap *h, size_t words, size_t bytes)
 static bool first_block(Heap *h, size_t words)
 {
     size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)YOUNG_MIN);
-    Value *p = nosi_gc_alloc_space(n * sizeof *p);
+    Value *p = nosi_space_alloc(n * sizeof *p);
     if (!p)
         return false;
     h->base = h->mark = h->top = p;
@@ -179,7 +179,7 @@ void nosi_heap_set_aside(Heap *h)
 static OldBlock *new_tenured(size_t words)
 {
     size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
-    OldBlock *b = nosi_gc_alloc_space(bytes);
+    OldBlock *b = nosi_space_alloc(bytes);
     if (b) {
         b->next = NULL;
         b->scan = b->top = b->data;
@@ -212,7 +212,7 @@ static bool extend(Heap *h, size_t words, size_t bytes, bool major)
         return false;
     size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)EXTENSION);
     OldBlock *b = tenured ? new_tenured(n) : NULL;
-    Value *p = tenured ? (b ? b->data : NULL) : nosi_gc_alloc_space(n * sizeof *p);
+    Value *p = tenured ? (b ? b->data : NULL) : nosi_space_alloc(n * sizeof *p);
     if (!p)
         return false;
     d = make_due(h, major || over);

@@ -156,12 +156,7 @@ void nosi_heap_collect_finish(Heap *h); // what is left of one that is under way
 /* Asks for one: true when it is so long that it was left due, false when it was made at once. */
 bool nosi_heap_collect_soon(Heap *h, bool major);
 
-/* The collector keeps some memory for the next collections of the calling thread. Gives it back to
- * the system, the oldest first, until `most` bytes are left. */
-void nosi_gc_drop_spares(size_t most);
-size_t nosi_gc_spare_bytes(void); // how much that is
-void nosi_gc_thread_end(void);    // the same for all of it: the thread ends
-extern bool nosi_gc_stress;       // NOS_GC_STRESS=1
+extern bool nosi_gc_stress; // NOS_GC_STRESS=1
 /* When nosi_gc_timed is set the collector counts its CPU time on the calling thread. */
 extern bool nosi_gc_timed;
 extern _Thread_local uint64_t nosi_gc_cpu_ns;

@@ -109,7 +109,7 @@ static size_t take_slabs(size_t bytes) // under lock; gives an offset, or SIZE_M
         return SIZE_MAX;
     space.next = at + bytes;
     if (at) // the first slab is all that small programs use: it need not be 2 MiB of memory
-        nosi_huge_advise((void *)(nosi_shared_range.base + at), bytes);
+        (void)nosi_huge_advise((void *)(nosi_shared_range.base + at), bytes);
     return at;
 }
 

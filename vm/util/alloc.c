@@ -78,7 +78,7 @@ void *nosi_try_alloc_big(size_t bytes)
         return nosi_try_alloc(bytes);
     void *p = RAW_ALIGNED(HUGE_PAGE, bytes);
     if (p)
-        nosi_huge_advise(p, bytes & ~(size_t)(HUGE_PAGE - 1));
+        (void)nosi_huge_advise(p, bytes & ~(size_t)(HUGE_PAGE - 1));
     return p;
 #else
     return nosi_try_alloc(bytes);

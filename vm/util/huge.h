@@ -8,13 +8,14 @@
 #ifndef NOSI_HUGE_H
 #define NOSI_HUGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { HUGE_PAGE = 1 << 21 };
 
 /* Asks for huge pages behind [p, p + bytes), both multiples of HUGE_PAGE, that will be used from
  * its beginning. It may hold anything and keeps it. For a minute after a page took too long nothing
- * is asked for. Any thread. */
-void nosi_huge_advise(void *p, size_t bytes);
+ * is asked for. False: there will be small ones. Any thread. */
+bool nosi_huge_advise(void *p, size_t bytes);
 
 #endif
