@@ -784,8 +784,10 @@ static void build_outermost(Build *b, const IrRequest *q)
                        : class == CLASS_BOOL              ? TY_BOOL
                        : class == OBJ_CLASS(OBJ_FLOAT, 0) ? TY_FLOAT
                                                           : TY_ANY;
-            if (body.cur[r] && t != TY_ANY && !nosi_b_is_demoted(b, nosi_b_key(&body, at, r)))
-                body.cur[r] = nosi_b_as_type(b, body.cur[r], t, state);
+            if (!body.cur[r] || t == TY_ANY || nosi_b_is_demoted(b, nosi_b_key(&body, at, r)))
+                continue;
+            vec_push(&b->ir->checks, ((OsrCheck){r, class}));
+            body.cur[r] = nosi_b_as_type(b, body.cur[r], t, state);
         }
     }
     if (!b->refused) {
@@ -889,7 +891,9 @@ Ir *nosi_ir_build(const IrRequest *q)
 {
     Build build = {.request = q}, *b = &build;
     nosi_arena_init(&b->arena);
-    if (!nosi_signature(q->f, &b->sig))
+    if (q->sig)
+        b->sig = *q->sig;
+    else if (!nosi_signature(q->f, &b->sig))
         b->refused = "too many parameters";
     for (unsigned round = 0;; round++) {
         b->all_any = round >= MAX_ROUNDS;

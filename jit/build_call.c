@@ -5,33 +5,6 @@
 #include "jit/runtime.h"
 #include "vm/bytecode/builtin.h"
 
-/* ---- signatures ------------------------------------------------------------------------------ */
-
-bool nosi_signature(const Func *f, Signature *sig)
-{
-    uint32_t n = f->n_params + (uint32_t)f->takes_self;
-    *sig = (Signature){0};
-    if (n > MAX_SIGNATURE)
-        return false;
-    sig->n = (uint8_t)n;
-    for (uint32_t k = 0; k < n; k++)
-        sig->param[k] = (uint8_t)nosi_b_static_type(f, k);
-    // The result is unboxed when all returns agree. A call in tail position gives what its callee
-    // gives, which must not depend on what is compiled first: then it is ANY.
-    IrType result = TY_NONE;
-    for (uint32_t pc = 0; pc < f->n_code; pc++) {
-        Opcode op = INSTR_OP(f->code[pc]);
-        if ((nosi_op_info[op].effects & (FX_INVOKE | FX_END)) == (FX_INVOKE | FX_END))
-            result = TY_ANY;
-        if (op != OP_RET)
-            continue;
-        IrType t = nosi_b_static_type(f, INSTR_A(f->code[pc]));
-        result = result == TY_NONE || result == t ? t : TY_ANY;
-    }
-    sig->result = (uint8_t)(result == TY_NONE ? TY_ANY : result);
-    return true;
-}
-
 /* ---- returns --------------------------------------------------------------------------------- */
 
 void nosi_b_return(Build *b, Body *body, Ref v)
@@ -218,7 +191,10 @@ static void call_func(Build *b, Body *body, Instr i, const Func *f, const Ref *a
         call_gave(b, body, i, v, tail);
         return;
     }
-    JitFunc *to = nosi_jit_func(f);
+    uint8_t types[MAX_SIGNATURE + 1];
+    for (uint32_t k = 0; k < n; k++)
+        types[k] = INS(args[k])->type;
+    JitFunc *to = n <= MAX_SIGNATURE ? nosi_jit_func(f, types) : NULL;
     if (!to) {
         nosi_b_leave(b, before);
         return;

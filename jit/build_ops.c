@@ -484,8 +484,17 @@ static bool new_record(Build *b, Body *body, Instr i)
 
 /* ---- typed arrays ---------------------------------------------------------------------------- */
 
-/* The OBJ_CLASS the value is expected to have, 0 if nothing is known. */
-static uint32_t expected_class(const Build *b, Ref x)
+/* Code for a running loop is only entered when the register holds that. */
+static void check_at_entry(Build *b, uint32_t reg, uint32_t class)
+{
+    VEC_EACH (const OsrCheck, c, &b->ir->checks)
+        if (c->reg == reg)
+            return;
+    vec_push(&b->ir->checks, ((OsrCheck){reg, class}));
+}
+
+/* The OBJ_CLASS of an array that the value is expected to have, 0 if nothing is known. */
+static uint32_t expected_array(Build *b, Ref x)
 {
     IrIns i = *INS(x);
     if (i.op == IR_RUNTIME && i.cond == RT_NATIVE) {
@@ -496,10 +505,12 @@ static uint32_t expected_class(const Build *b, Ref x)
                 return OBJ_CLASS(OBJ_ARRAY, k);
     }
     // (An inlined function may have been given what the outermost one has.)
-    if (b->request->classes && (i.op == IR_PARAM || i.op == IR_LOADREG) &&
-        i.imm < b->request->f->n_regs)
-        return b->request->classes[i.imm];
-    return 0;
+    if (!b->request->classes || (i.op != IR_PARAM && i.op != IR_LOADREG) ||
+        i.imm >= b->request->f->n_regs || (b->request->classes[i.imm] & 0xFF) != OBJ_ARRAY)
+        return 0;
+    if (i.op == IR_LOADREG)
+        check_at_entry(b, (uint32_t)i.imm, b->request->classes[i.imm]);
+    return b->request->classes[i.imm];
 }
 
 /* Guards of an access to element `index` of an array: the kind and type of its elements, their
@@ -508,7 +519,7 @@ static bool array_access(Build *b, Body *body, uint32_t array, uint32_t index, E
                          IrType *t, Ref *addr, Ref *k)
 {
     Ref x = any(b, body, array);
-    uint32_t class = expected_class(b, x);
+    uint32_t class = expected_array(b, x);
     for (uint32_t f = 0; f < b->facts.n && !class; f++)
         if (b->facts.at[f].a == x && b->facts.at[f].mask == SHAPE_MASK &&
             nosi_b_dominates(b, b->facts.at[f].block, b->block))

@@ -84,9 +84,11 @@ typedef struct JitCode {
     size_t bytes;
     CodePages pages;
     VEC(const Func *) inlined; // functions, each once
+    VEC(OsrCheck) checks;      // of the OSR version
     VEC(const Func *) depends; // what it inlined or calls: redefining one makes it void
     bool is_void;              // withdrawn
     bool is_poor;              // not entered by the interpreter any more
+    struct Version *version;   // of a call (record.h), borrowed
     uint32_t n_poor;           // visits that were over at once; racy
     struct GdbEntry *gdb;      // what gdb was told, or NULL
 } JitCode;

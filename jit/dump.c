@@ -58,14 +58,18 @@ static const char *find_line(const char *text, size_t size, uint32_t line, size_
     return text;
 }
 
-void nosi_dump_bytecode(StrBuf *out, const Func *f, uint32_t osr_pc)
+void nosi_dump_bytecode(StrBuf *out, const Func *f, const Signature *sig, uint32_t osr_pc)
 {
     atomic_store(&was_wanted, true);
     nosi_strbuf_printf(out, "==== %s(%s), %s:%u: ", f->cell->name, f->signature ? f->signature : "",
                        f->file ? f->file : "?", nosi_func_line(f, 0));
-    if (osr_pc == IR_CALL_PC)
-        nosi_strbuf_puts(out, "called\n");
-    else
+    if (osr_pc == IR_CALL_PC) {
+        nosi_strbuf_puts(out, "called with (");
+        for (uint32_t k = 0; k < sig->n; k++)
+            nosi_strbuf_printf(out, "%s%s", k ? ", " : "",
+                               nosi_ir_type_name((IrType)sig->param[k]));
+        nosi_strbuf_printf(out, ") -> %s\n", nosi_ir_type_name((IrType)sig->result));
+    } else
         nosi_strbuf_printf(out, "the loop at %u, line %u\n", osr_pc, nosi_func_line(f, osr_pc));
     nosi_strbuf_printf(out, "---- bytecode, %u registers\n", f->n_regs);
     size_t size = 0, n;

@@ -1547,6 +1547,7 @@ void nosi_jit_code_free(JitCode *c)
     vec_free(&c->exits);
     vec_free(&c->depends);
     vec_free(&c->inlined);
+    vec_free(&c->checks);
     nosi_free(c);
 }
 
@@ -1599,6 +1600,8 @@ JitCode *nosi_emit(const Ir *ir, JitFunc *self, const char **why, StrBuf *text)
             vec_push(&e->code->depends, *dep);
         VEC_EACH (const Func *, f, &ir->inlined)
             vec_push(&e->code->inlined, *f);
+        VEC_EACH (const OsrCheck, check, &ir->checks)
+            vec_push(&e->code->checks, *check);
         e->code->bytes = nosi_mirctx_detach(ctx, &e->code->pages);
         e->code->compile_ns = now_ns() - start;
     }

@@ -254,6 +254,15 @@ void nosi_entry_make(EntryCode *c, const JitFunc *link)
         jump_back(c, slow[k].back);
     }
     land_all(c, &decline);
+    address(c, R11, (uintptr_t)&link->next);
+    load(c, R11, R11, 0);
+    CODE(c, 0x4D, 0x85, 0xDB); // test %r11, %r11
+    size_t none = jump(c, JE);
+    move(c, RDI, R10);
+    CODE(c, 0x48, 0x81, 0xC4); // add $frame, %rsp
+    put32(c, frame);
+    CODE(c, 0x41, 0xFF, 0xE3); // jmp *%r11
+    land(c, none);
     CODE(c, 0x31, 0xC0);                     // xor %eax, %eax
     CODE(c, 0xBA, STATUS_DECLINED, 0, 0, 0); // mov $STATUS_DECLINED, %edx
     land_all(c, &done);

@@ -1,8 +1,9 @@
 /* entry.h -- the entry for boxed arguments of a function that has machine code.
  *
  * (Value *args) -> (Value, status), with r15 as everywhere: unboxes the arguments as the signature
- * says, calls what the link's `entry` is at that time, and boxes the result. Declines, before it
- * has changed anything, when an argument is of another kind or the link has no entry. Boxed
+ * says, calls what the link's `entry` is at that time, and boxes the result. When an argument is of
+ * another kind or the link has no entry it goes on with the link's `next`, if there is one, and
+ * declines otherwise, before it has changed anything. Boxed
  * arguments are cleared where they were: the callee keeps alive what it needs. */
 #ifndef NOSI_ENTRY_H
 #define NOSI_ENTRY_H

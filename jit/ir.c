@@ -23,6 +23,7 @@ void nosi_ir_free(Ir *ir)
     vec_free(&ir->regs);
     vec_free(&ir->depends);
     vec_free(&ir->inlined);
+    vec_free(&ir->checks);
     nosi_free(ir);
 }
 
@@ -68,9 +69,14 @@ static void print_state(const Ir *ir, uint32_t s, StrBuf *out)
     }
 }
 
+const char *nosi_ir_type_name(IrType t)
+{
+    static const char *const names[] = {"", "any", "int", "float", "bool", "parts"};
+    return names[t];
+}
+
 void nosi_ir_print(const Ir *ir, StrBuf *out)
 {
-    static const char *const types[] = {"", "any", "int", "float", "bool", "parts"};
     static const char *const conds[] = {"==", "!=", "<", "<=", ">", ">=", "<u"};
     for (uint32_t b = 0; b < ir->blocks.n; b++) {
         const IrBlock *x = &ir->blocks.at[b];
@@ -83,7 +89,8 @@ void nosi_ir_print(const Ir *ir, StrBuf *out)
         for (uint32_t k = 0; k < x->ins.n; k++) {
             Ref r = x->ins.at[k];
             const IrIns *i = ir_ins(ir, r);
-            nosi_strbuf_printf(out, "    v%u:%s = %s", r, types[i->type], nosi_ir_info[i->op].name);
+            nosi_strbuf_printf(out, "    v%u:%s = %s", r, nosi_ir_type_name((IrType)i->type),
+                               nosi_ir_info[i->op].name);
             if (i->op == IR_ICMP || i->op == IR_FCMP)
                 nosi_strbuf_printf(out, " %s", conds[i->cond]);
             if (i->a)

@@ -8,6 +8,7 @@
 #define NOSI_JIT_IR_H
 
 #include "vm/bytecode/bytecode.h"
+#include "vm/interp/machine.h"
 #include "vm/util/arena.h"
 #include "vm/util/vec.h"
 
@@ -97,6 +98,25 @@ typedef struct IrBlock {
     bool is_header, is_done;
 } IrBlock;
 
+/* How machine code is called: types of the parameters and of the result. */
+enum { MAX_SIGNATURE = 24 };
+typedef struct Signature {
+    uint8_t n, result; // IrType
+    uint8_t param[MAX_SIGNATURE];
+} Signature;
+
+/* What callers know of a function, for one signature. Never freed: code refers to it. */
+typedef struct JitFunc {
+    void *entry; // typed machine code, NULL: none (any more). Atomic
+    void *next;  // what the entry for boxed arguments (entry.h) goes on with instead of declining:
+                 // that of another version, or NULL. Atomic
+    Signature sig;
+    const Func *f;
+} JitFunc;
+/* How f is called with arguments of these types, made at first use; NULL: it has too many
+ * parameters. Thread safe. */
+JitFunc *nosi_jit_func(const Func *f, const uint8_t *types);
+
 /* What the code is for: a call of `f`, or the loop header `pc` of a running frame. */
 typedef struct Ir {
     const Func *f;
@@ -109,6 +129,7 @@ typedef struct Ir {
     VEC(uint16_t) regs;
     VEC(const Func *) depends; // inlined or called functions: redefining one makes this code void
     VEC(const Func *) inlined; // each once
+    VEC(OsrCheck) checks;      // what it expects of the registers of a running frame
     uint32_t n_inlined;        // calls
     const char *refused;       // why nothing was built, or NULL
 } Ir;
@@ -119,29 +140,13 @@ typedef struct Ir {
 uint32_t nosi_ir_before(const IrIns *i);
 uint32_t nosi_ir_special(const IrIns *i);
 
-/* How machine code is called: types of the parameters and of the result. */
-enum { MAX_SIGNATURE = 24 };
-typedef struct Signature {
-    uint8_t n, result; // IrType
-    uint8_t param[MAX_SIGNATURE];
-} Signature;
-
-/* What callers know of one version of a function. Never freed: code refers to it. */
-typedef struct JitFunc {
-    void *entry; // typed machine code, NULL: none (any more). Atomic
-    Signature sig;
-    const Func *f;
-} JitFunc;
-/* The record of f, made at first use; NULL: its signature is too large. Thread safe. */
-JitFunc *nosi_jit_func(const Func *f);
-
-enum { CLASS_INT = 1 << 30, CLASS_BOOL };
 /* What to build code for. */
 typedef struct IrRequest {
     const Func *f;
+    const Signature *sig;    // of a call
     uint32_t osr_pc;         // IR_CALL_PC: a call; else the loop header a running frame is at
-    const uint32_t *classes; // what its registers held when it was asked for: an OBJ_CLASS,
-                             // CLASS_INT, CLASS_BOOL or 0 (anything else); or NULL
+    const uint32_t *classes; // what its registers held when it was asked for (value_class), or
+                             // NULL
     bool cautious;           // expectations of an earlier attempt did not hold: move no guards
     bool no_inline;          // the code became too large
     FuncCell *const *cells;  // the functions of closures among them, or NULL
@@ -151,7 +156,13 @@ typedef struct IrRequest {
 Ir *nosi_ir_build(const IrRequest *request); // gives; `refused` is set when nothing was built
 void nosi_ir_free(Ir *ir);
 void nosi_ir_print(const Ir *ir, StrBuf *out);
-bool nosi_signature(const Func *f, Signature *sig); // false: too many parameters
+const char *nosi_ir_type_name(IrType t);
+/* What the bytecode says; false: too many parameters. */
+bool nosi_signature(const Func *f, Signature *sig);
+/* A bit for each parameter that may be a number of any type, with which f calculates. */
+uint32_t nosi_signature_open(const Func *f);
+/* Its parameters are given: sets the result. */
+void nosi_signature_result(const Func *f, Signature *sig);
 /* What word k of an object with this header is: a Value (ANY), or raw; NONE: unknown. */
 IrType nosi_ir_word_type(uint64_t header, uint32_t k);
 

@@ -21,6 +21,7 @@
 typedef struct Request {
     struct Request *next;
     Func *f;
+    Version *version; // of a call
     uint32_t osr_pc;
     uint32_t *classes; // owned
     FuncCell **cells;  // owned
@@ -41,19 +42,89 @@ static Record *record_of(const Func *f) // under the lock
     if (r)
         return r;
     r = nosi_calloc(1, sizeof *r);
-    r->link.f = f;
-    r->is_wide = !nosi_signature(f, &r->link.sig);
+    r->all.link.f = f;
+    r->is_wide = !nosi_signature(f, &r->all.link.sig);
+    r->open = nosi_signature_open(f);
     vec_push(&nosi_jit.records, r);
     __atomic_store_n((Record **)(uintptr_t)&f->jit, r, __ATOMIC_RELEASE);
     return r;
 }
 
-JitFunc *nosi_jit_func(const Func *f)
+/* ---- versions -------------------------------------------------------------------------------- */
+
+/* Of calls, and of each loop that is entered while it runs. */
+enum { MAX_VERSIONS = 8, MAX_LOOPS = 4 };
+
+/* The one for arguments of these types. Under the lock. */
+static Version *version_for(Record *r, const uint8_t *types)
+{
+    Signature sig = r->all.link.sig;
+    bool is_own = false;
+    for (uint32_t k = 0; k < sig.n; k++)
+        if (r->open >> k & 1 && (types[k] == TY_INT || types[k] == TY_FLOAT)) {
+            sig.param[k] = types[k];
+            is_own = true;
+        }
+    if (!is_own)
+        return &r->all;
+    VEC_EACH (Version *, it, &r->versions)
+        if (memcmp((*it)->link.sig.param, sig.param, sig.n) == 0)
+            return *it;
+    if (r->versions.n == MAX_VERSIONS)
+        return &r->all;
+    Version *v = nosi_calloc(1, sizeof *v);
+    v->link.f = r->all.link.f;
+    nosi_signature_result(v->link.f, &sig);
+    v->link.sig = sig;
+    vec_push(&r->versions, v);
+    return v;
+}
+
+JitFunc *nosi_jit_func(const Func *f, const uint8_t *types)
 {
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
+    JitFunc *link = r->is_wide ? NULL : &version_for(r, types)->link;
     pthread_mutex_unlock(&nosi_jit.lock);
-    return r->is_wide ? NULL : &r->link;
+    return link;
+}
+
+static bool has_code(Record *r) // for calls
+{
+    Version *v;
+    for (uint32_t k = 0; (v = version_at(r, k)); k++)
+        if (__atomic_load_n(&v->link.entry, __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
+/* Who has boxed arguments tries one version after the other, beginning with Func.entry: the newest
+ * first, and the one that takes everything last. Where this entry is in that chain; what its end
+ * holds, NULL, for another one. */
+static void **place_in_chain(Record *r, const void *generic)
+{
+    void **at = &((Func *)(uintptr_t)r->all.link.f)->entry;
+    while (*at && *at != generic) {
+        Version *v;
+        for (uint32_t k = 0; (v = version_at(r, k)) && v->generic != *at; k++)
+            ;
+        at = &v->link.next;
+    }
+    return at;
+}
+
+static void unchain(Record *r, Version *v)
+{
+    void **at = place_in_chain(r, v->generic);
+    if (*at)
+        __atomic_store_n(at, v->link.next, __ATOMIC_RELEASE);
+}
+
+static void chain(Record *r, Version *v)
+{
+    void **at = v == &r->all ? place_in_chain(r, NULL) : &((Func *)(uintptr_t)v->link.f)->entry;
+    __atomic_store_n(&v->link.next, *at, __ATOMIC_RELEASE);
+    __atomic_store_n(at, v->generic, __ATOMIC_RELEASE);
 }
 
 /* ---- freeing --------------------------------------------------------------------------------- */
@@ -104,8 +175,10 @@ static bool is_current(const JitCode *c)
 /* Under the lock: the function may be compiled again. */
 static void forget_requests(Record *r)
 {
-    Func *f = (Func *)(uintptr_t)r->link.f;
-    r->call_asked = false;
+    Func *f = (Func *)(uintptr_t)r->all.link.f;
+    Version *v;
+    for (uint32_t k = 0; (v = version_at(r, k)); k++)
+        v->asked = false;
     r->loops_asked.n = 0;
     __atomic_store_n(&f->n_calls, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&f->n_loops, 0, __ATOMIC_RELAXED);
@@ -113,9 +186,14 @@ static void forget_requests(Record *r)
 
 static void withdraw(Record *r) // under the lock
 {
-    Func *f = (Func *)(uintptr_t)r->link.f;
-    __atomic_store_n(&r->link.entry, NULL, __ATOMIC_RELEASE);
+    Func *f = (Func *)(uintptr_t)r->all.link.f;
+    Version *v;
     __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
+    for (uint32_t k = 0; (v = version_at(r, k)); k++) {
+        __atomic_store_n(&v->link.entry, NULL, __ATOMIC_RELEASE);
+        __atomic_store_n(&v->link.next, NULL, __ATOMIC_RELEASE);
+        v->generic = NULL;
+    }
     OsrTable *loops = __atomic_exchange_n(&f->osr, NULL, __ATOMIC_ACQ_REL);
     uint64_t stamp = nosi_quiet_begin();
     if (loops)
@@ -138,7 +216,7 @@ static void on_redefined(const Func *old)
     pthread_mutex_lock(&nosi_jit.lock);
     VEC_EACH (Record *, it, &nosi_jit.records) {
         Record *r = *it;
-        bool hit = r->link.f == old;
+        bool hit = r->all.link.f == old;
         for (uint32_t k = 0; k < r->codes.n && !hit; k++)
             for (uint32_t d = 0; d < r->codes.at[k]->depends.n && !hit; d++)
                 hit = r->codes.at[k]->depends.at[d] == old;
@@ -181,9 +259,9 @@ static void on_poor(JitCode *code, const JitCode *guarded)
         __atomic_store_n(&code->n_poor, 0, __ATOMIC_RELAXED);
     } else if (nosi_jit.mode != JIT_EAGER && !code->is_void) {
         if (code->osr_pc == IR_CALL_PC)
-            __atomic_store_n(&f->entry, NULL, __ATOMIC_RELEASE);
+            unchain(record_of(f), code->version);
         for (uint32_t k = 0; t && k < t->n; k++)
-            if (t->at[k].pc == code->osr_pc)
+            if (t->at[k].code == code->entry)
                 __atomic_store_n(&t->at[k].code, NULL, __ATOMIC_RELEASE);
         code->is_poor = true;
     }
@@ -192,7 +270,7 @@ static void on_poor(JitCode *code, const JitCode *guarded)
 
 /* ---- compiling ------------------------------------------------------------------------------- */
 
-static void publish_loop(Func *f, uint32_t pc, void *code)
+static void publish_loop(Func *f, const JitCode *code)
 {
     OsrTable *old = f->osr;
     uint32_t n = old ? old->n : 0;
@@ -200,15 +278,31 @@ static void publish_loop(Func *f, uint32_t pc, void *code)
     if (old)
         memcpy(t->at, old->at, n * sizeof t->at[0]);
     t->n = n + 1;
-    t->at[n].pc = pc;
-    t->at[n].code = code;
+    t->at[n].pc = code->osr_pc;
+    t->at[n].n_checks = code->checks.n;
+    t->at[n].checks = code->checks.at;
+    t->at[n].code = code->entry;
     __atomic_store_n(&f->osr, t, __ATOMIC_RELEASE);
     if (old)
         vec_push(&retired, ((Retired){nosi_quiet_begin(), NULL, old}));
 }
 
+/* Functions that code calls without inlining them. */
+typedef VEC(JitFunc *) Called;
+
+static void note_calls(const Ir *ir, Called *called)
+{
+    VEC_EACH (const IrBlock, x, &ir->blocks)
+        VEC_EACH (const Ref, ins, &x->ins) {
+            const IrIns *i = ir_ins(ir, *ins);
+            if (i->op == IR_CALL || i->op == IR_TAILCALL)
+                vec_push(called, (JitFunc *)(intptr_t)i->imm);
+        }
+}
+
 /* Builds and emits; NULL: `why`. `text` gets the IR and the MIR, or is NULL. */
-static JitCode *make_code(IrRequest *request, JitFunc *link, const char **why, StrBuf *text)
+static JitCode *make_code(IrRequest *request, JitFunc *link, Called *called, const char **why,
+                          StrBuf *text)
 {
     StrBuf built = {0}, optimised = {0}, mir = {0};
     if (text)
@@ -218,6 +312,8 @@ static JitCode *make_code(IrRequest *request, JitFunc *link, const char **why, S
         nosi_ir_print(ir, &optimised);
     *why = ir->refused;
     JitCode *code = *why ? NULL : nosi_emit(ir, link, why, text ? &mir : NULL);
+    if (code)
+        note_calls(ir, called);
     if (text) {
         nosi_dump_ir(text, "IR as it was built", nosi_strbuf_cstr(&built));
         nosi_dump_ir(text, "IR, optimised", nosi_strbuf_cstr(&optimised));
@@ -230,13 +326,34 @@ static JitCode *make_code(IrRequest *request, JitFunc *link, const char **why, S
     return code;
 }
 
+/* Code calls a version of a function with open parameters: it has no other way to become hot. */
+static void ask_for_callees(const Called *called) // under the lock
+{
+    VEC_EACH (JitFunc *, it, called) {
+        Version *v = (Version *)*it;
+        Record *r = record_of(v->link.f);
+        if (!r->open || v->asked || r->refused || cell_func(v->link.f->cell) != v->link.f)
+            continue;
+        v->asked = true;
+        Request *q = nosi_calloc(1, sizeof *q);
+        q->f = (Func *)(uintptr_t)v->link.f;
+        q->version = v;
+        q->osr_pc = IR_CALL_PC;
+        *last = q;
+        last = &q->next;
+    }
+}
+
 static bool compile(const Request *q) // false: there is no new code
 {
     IrRequest request = {.f = q->f, .osr_pc = q->osr_pc};
     const char *why = NULL;
     JitCode *code = NULL;
+    Called called = {0};
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(q->f);
+    Version *version = q->version ? q->version : &r->all;
+    request.sig = r->is_wide ? NULL : &version->link.sig;
     request.cautious = r->cautious;
     if (!r->cautious) {
         request.classes = q->classes;
@@ -245,10 +362,10 @@ static bool compile(const Request *q) // false: there is no new code
     pthread_mutex_unlock(&nosi_jit.lock);
     StrBuf dump = {0}, *text = nosi_dump_wanted(q->f) ? &dump : NULL;
     if (text)
-        nosi_dump_bytecode(text, q->f, q->osr_pc);
+        nosi_dump_bytecode(text, q->f, &version->link.sig, q->osr_pc);
     for (unsigned attempt = 0; attempt < 2; attempt++) {
         request.no_inline = attempt > 0;
-        code = make_code(&request, &r->link, &why, text);
+        code = make_code(&request, &version->link, &called, &why, text);
         if (text && !code)
             nosi_strbuf_printf(text, "---- refused: %s\n", why);
         if (code || why != nosi_jit_too_large)
@@ -273,17 +390,23 @@ static bool compile(const Request *q) // false: there is no new code
         nosi_jit.compile_ns += code->compile_ns;
         __atomic_fetch_add(&nosi_jit_published, 1, __ATOMIC_RELEASE);
         if (q->osr_pc == IR_CALL_PC) {
-            __atomic_store_n(&r->link.entry, code->entry, __ATOMIC_RELEASE);
-            __atomic_store_n(&q->f->entry, code->generic, __ATOMIC_RELEASE);
+            code->version = version;
+            if (version->generic) // asked for twice, for it was withdrawn meanwhile
+                unchain(r, version);
+            version->generic = code->generic;
+            __atomic_store_n(&version->link.entry, code->entry, __ATOMIC_RELEASE);
+            chain(r, version);
             __atomic_store_n(&q->f->n_loops, 0, __ATOMIC_RELAXED); // see calls_suffice
         } else {
-            publish_loop(q->f, q->osr_pc, code->entry);
+            publish_loop(q->f, code);
         }
+        ask_for_callees(&called);
         nosi_perf_map(code);
         nosi_gdb_register(code);
     }
     free_retired(false);
     pthread_mutex_unlock(&nosi_jit.lock);
+    vec_free(&called);
     return ok;
 }
 
@@ -303,25 +426,39 @@ static void look_at(const Proc *p, Request *q, uint32_t n)
     q->cells = nosi_calloc(q->f->n_regs + 1u, sizeof(FuncCell *));
     for (uint32_t k = 0; k < n; k++) {
         Value v = p->base[k];
-        q->classes[k] = value_is_object(v)  ? obj_class(value_obj(v))
-                        : value_is_small(v) ? (uint32_t)CLASS_INT
-                        : value_is_bool(v)  ? (uint32_t)CLASS_BOOL
-                                            : 0;
+        q->classes[k] = value_class(v);
         if (value_is_kind(v, OBJ_CLOSURE))
             q->cells[k] = (FuncCell *)(uintptr_t)value_obj(v)->word[0];
     }
 }
 
-static bool wanted(Record *r, uint32_t osr_pc) // under the lock
+static bool call_wanted(Version *v) // under the lock
 {
-    if (osr_pc == IR_CALL_PC) {
-        bool asked = r->call_asked;
-        r->call_asked = true;
-        return !asked;
-    }
-    for (uint32_t k = 0; k < r->loops_asked.n; k++)
-        if (r->loops_asked.at[k] == osr_pc)
-            return false;
+    bool asked = v->asked;
+    v->asked = true;
+    return !asked;
+}
+
+static uint32_t count_asked(const Record *r, uint32_t osr_pc) // under the lock
+{
+    uint32_t n = 0;
+    VEC_EACH (const uint32_t, pc, &r->loops_asked)
+        n += *pc == osr_pc;
+    return n;
+}
+
+/* Is code wanted for the loop at osr_pc, as the frame at `base` runs it? *last: it is the last one,
+ * and had better take everything. Under the lock. */
+static bool loop_wanted(Record *r, uint32_t osr_pc, const Value *base, bool *is_last)
+{
+    const OsrTable *t = r->all.link.f->osr;
+    uint32_t n_asked = count_asked(r, osr_pc), n_there = 0;
+    for (uint32_t k = 0; t && k < t->n; k++)
+        n_there += t->at[k].pc == osr_pc;
+    if (n_asked == MAX_LOOPS || n_asked > n_there || // one is on its way, or was refused
+        (n_there && nosi_osr_match(t, osr_pc, base) != UINT32_MAX))
+        return false;
+    *is_last = n_asked == MAX_LOOPS - 1;
     vec_push(&r->loops_asked, osr_pc);
     return true;
 }
@@ -334,7 +471,7 @@ static void look_ahead(const Request *q)
     uint32_t loops[MAX_AHEAD], n_regs = q->f->n_regs;
     bool *known = nosi_calloc(n_regs + 1u, sizeof *known);
     uint32_t n = nosi_loops_ahead(q->f, q->osr_pc, loops, MAX_AHEAD, known);
-    for (uint32_t k = 0; k < n; k++) {
+    for (uint32_t k = 0; k < n && q->classes; k++) {
         Request *next = nosi_calloc(1, sizeof *next);
         next->f = q->f;
         next->osr_pc = loops[k];
@@ -367,8 +504,10 @@ static Request *next_request(void)
         q = ahead.at[0];
         memmove(ahead.at, ahead.at + 1, --ahead.n * sizeof(Request *));
         Record *r = record_of(q->f);
-        if (!r->call_asked && !r->refused && !r->cautious && wanted(r, q->osr_pc))
+        if (!call_was_asked(r) && !r->refused && !r->cautious && count_asked(r, q->osr_pc) == 0) {
+            vec_push(&r->loops_asked, q->osr_pc);
             return q;
+        }
         free_request(q);
     }
     return NULL;
@@ -394,18 +533,42 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+/* In the calling thread: what is asked for, and what the code of that asks for. */
+static void compile_all(void)
+{
+    pthread_mutex_lock(&nosi_jit.lock);
+    for (Request *q; (q = next_request());) {
+        pthread_mutex_unlock(&nosi_jit.lock);
+        compile(q);
+        free_request(q);
+        pthread_mutex_lock(&nosi_jit.lock);
+    }
+    pthread_mutex_unlock(&nosi_jit.lock);
+}
+
 /* Does the function's code for calls serve a hot loop as well? A loop that goes round a few times a
  * call need not be entered in the middle: the next call, or the one after its code is there, comes
  * soon. */
-static bool calls_suffice(const Record *r, const Func *f) // under the lock
+static bool calls_suffice(Record *r, const Func *f) // under the lock
 {
     enum { MANY_CALLS = PROFILE_HOT / 32 };
     uint32_t calls = __atomic_load_n(&f->n_calls, __ATOMIC_RELAXED);
     if (nosi_jit.mode == JIT_EAGER || r->refused)
         return false;
-    if (r->call_asked) // is it on its way? Then the counting of loops begins again
-        return !__atomic_load_n(&r->link.entry, __ATOMIC_RELAXED);
+    if (call_was_asked(r)) // is it on its way? Then the counting of loops begins again
+        return !has_code(r);
     return calls >= MANY_CALLS;
+}
+
+/* The version for the arguments of a call that begins. Under the lock. */
+static Version *version_of_call(Record *r, const Proc *p)
+{
+    uint8_t types[MAX_SIGNATURE];
+    for (uint32_t k = 0; k < r->all.link.sig.n; k++)
+        types[k] = value_is_small(p->base[k])             ? TY_INT
+                   : value_is_kind(p->base[k], OBJ_FLOAT) ? TY_FLOAT
+                                                          : TY_ANY;
+    return version_for(r, types);
 }
 
 static void on_hot(Proc *p, Func *f, const Instr *loop)
@@ -413,27 +576,30 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
     uint32_t osr_pc = loop ? (uint32_t)(loop - f->code) : IR_CALL_PC;
     pthread_mutex_lock(&nosi_jit.lock);
     Record *r = record_of(f);
-    bool want = !(loop && calls_suffice(r, f)) && wanted(r, osr_pc);
+    Version *v = loop ? NULL : version_of_call(r, p);
+    bool is_last = false;
+    bool want =
+        loop ? !calls_suffice(r, f) && loop_wanted(r, osr_pc, p->base, &is_last) : call_wanted(v);
+    bool seen_all = r->all.asked || r->refused || !r->open;
     pthread_mutex_unlock(&nosi_jit.lock);
-    if (!loop)
+    if (!loop && seen_all)
         __atomic_store_n(&f->n_calls, PROFILE_MAX, __ATOMIC_RELAXED);
     if (!want)
         return;
     Request *q = nosi_calloc(1, sizeof *q);
     q->f = f;
+    q->version = v;
     q->osr_pc = osr_pc;
     // A call's registers beyond its arguments hold what others left there.
-    look_at(p, q, loop ? f->n_regs : f->n_params + (uint32_t)f->takes_self);
-    if (nosi_jit.mode == JIT_EAGER) {
-        compile(q);
-        free_request(q);
-        return;
-    }
+    if (!is_last)
+        look_at(p, q, loop ? f->n_regs : f->n_params + (uint32_t)f->takes_self);
     pthread_mutex_lock(&nosi_jit.lock);
     *last = q;
     last = &q->next;
     pthread_cond_signal(&work);
     pthread_mutex_unlock(&nosi_jit.lock);
+    if (nosi_jit.mode == JIT_EAGER)
+        compile_all();
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -7,17 +7,41 @@
 #include "jit/code.h"
 #include "jit/jit.h"
 
-/* What the JIT knows of one version of a function. Lives for ever. */
+/* A way to call a function. */
+typedef struct Version {
+    JitFunc link;  // first: nosi_jit_func gives its address
+    void *generic; // the entry for boxed arguments, or NULL
+    bool asked;    // for its code
+} Version;
+
+/* What the JIT knows of one definition of a function. Lives for ever. */
 typedef struct Record {
-    JitFunc link; // first: nosi_jit_func gives its address
-    bool call_asked;
-    bool is_wide;  // more parameters than a signature has: no machine code
-    bool cautious; // what was expected of values did not hold: expect nothing
+    Version all;             // as the bytecode says: takes whatever the function may be given
+    uint32_t open;           // parameters by whose types there are versions (nosi_signature_open)
+    VEC(Version *) versions; // those; owned
+    bool is_wide;            // more parameters than a signature has: no machine code
+    bool cautious;           // what was expected of values did not hold: expect nothing
     VEC(uint32_t) loops_asked;
     VEC(JitCode *) codes; // owned
     const char *refused;
     uint32_t n_withdrawn; // pieces of code
 } Record;
+
+/* Version k of those there are, or NULL. */
+NOS_INLINE Version *version_at(const Record *r, uint32_t k)
+{
+    return k == 0               ? (Version *)(uintptr_t)&r->all
+           : k <= r->versions.n ? r->versions.at[k - 1]
+                                : NULL;
+}
+NOS_INLINE bool call_was_asked(const Record *r)
+{
+    const Version *v;
+    for (uint32_t k = 0; (v = version_at(r, k)); k++)
+        if (v->asked)
+            return true;
+    return false;
+}
 
 /* One for all VMs of the program, as functions are. */
 typedef struct NosiJit {

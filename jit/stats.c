@@ -136,6 +136,12 @@ void nosi_code_name(StrBuf *out, const JitCode *c, const char *suffix)
     nosi_strbuf_puts(out, suffix);
 }
 
+/* For some types of arguments only? */
+static bool is_version(const JitCode *c)
+{
+    return c->version && c->version != &((const Record *)c->f->jit)->all;
+}
+
 static uint64_t exits_of(const JitCode *c)
 {
     uint64_t n = 0;
@@ -219,9 +225,10 @@ static void count_instruction(const ExitRecord *e, void *arg)
 static void table_code(StrBuf *out, const JitCode *c)
 {
     nosi_strbuf_printf(out, "%-32s %-6s %6u %6u %5u %7zu %8.2f %10" PRIu64 "\n", name_of(c->f),
-                       c->is_poor   ? "poor"
-                       : is_loop(c) ? "loop"
-                                    : "call",
+                       c->is_poor      ? "poor"
+                       : is_loop(c)    ? "loop"
+                       : is_version(c) ? "version"
+                                       : "call",
                        c->n_ir, c->n_mir, c->n_inlined, c->bytes / 1024,
                        (double)c->compile_ns / 1e6, exits_of(c));
     for (uint32_t x = 0; x < c->exits.n; x++) {
@@ -272,11 +279,11 @@ static void table(StrBuf *out)
         for (uint32_t k = 0; k < r->codes.n; k++)
             table_code(out, r->codes.at[k]);
         if (r->refused)
-            nosi_strbuf_printf(out, "%-32s refused: %s\n", name_of(r->link.f), r->refused);
+            nosi_strbuf_printf(out, "%-32s refused: %s\n", name_of(r->all.link.f), r->refused);
         if (r->cautious)
             nosi_strbuf_printf(out,
                                "%-32s made anew: its values were not what was expected too often\n",
-                               name_of(r->link.f));
+                               name_of(r->all.link.f));
     }
 }
 
@@ -301,7 +308,10 @@ static void json_code(StrBuf *out, const JitCode *c)
     nosi_strbuf_puts(out, "{\"function\":");
     json_string(out, name_of(c->f));
     nosi_strbuf_printf(out, ",\"kind\":\"%s\",\"poor\":%s,\"line\":%u",
-                       is_loop(c) ? "loop" : "call", c->is_poor ? "true" : "false",
+                       is_loop(c)      ? "loop"
+                       : is_version(c) ? "version"
+                                       : "call",
+                       c->is_poor ? "true" : "false",
                        nosi_func_line(c->f, is_loop(c) ? c->osr_pc : 0));
     nosi_strbuf_printf(
         out,
@@ -364,7 +374,7 @@ static void json(StrBuf *out)
     const char *comma = "";
     nosi_strbuf_puts(out, "},\"refused_functions\":[");
     VEC_EACH (Record *, it, &nosi_jit.records) {
-        const Func *f = (*it)->link.f;
+        const Func *f = (*it)->all.link.f;
         if (!(*it)->refused)
             continue;
         nosi_strbuf_printf(out, "%s{\"function\":", comma);
@@ -432,7 +442,7 @@ void nosi_jit_describe(FuncCell *cell, bool brief, StrBuf *out)
         nosi_strbuf_puts(out, "interpreted (the JIT is off)\n");
     } else if (r && r->refused) {
         nosi_strbuf_printf(out, "interpreted, refused: %s\n", r->refused);
-    } else if (r && (r->call_asked || r->loops_asked.n)) {
+    } else if (r && (call_was_asked(r) || r->loops_asked.n)) {
         nosi_strbuf_puts(out, "interpreted, waits to be compiled\n");
     } else {
         nosi_strbuf_printf(out, "interpreted, called %u times\n", calls);

@@ -685,6 +685,39 @@ def test_jit_code_whose_guards_fail_is_made_anew(bench):
         raise Failure(f"given up: {codes}")
 
 
+SEVERAL_TYPES = """\
+tree(x, n: Int) = if n == 0 then x else tree(x, n - 1) + tree(x, n - 1) * x
+loop(x, i: Int, n: Int, sum) = if i == n then sum else loop(x, i + 1, n, sum + x * x)
+at(a, i: Int, n: Int, sum) = if i == n then sum else at(a, i + 1, n, sum + a[i])
+main() = {
+    n = Env.args()[0].toInt().unwrap()
+    ints = newInt64Array(n)
+    floats = newFloat64Array(n)
+    for k = 0 to 450 {
+        floats[k] = tree(0.5, 10) + loop(0.5, 0, n, 0.0) + at(floats, 0, n, 0.0)
+        ints[k] = tree(1, 10) + loop(2, 0, n, 0) + at(ints, 0, n, 0)
+    }
+    println(show(ints[449]) ++ " " ++ show(tree(2n, 6)) ++ " " ++ show(loop(0.5d, 0, 10, 0.0d)))
+}
+"""
+
+
+def test_jit_versions(bench):
+    """A function of numbers of any type has machine code for each type that it is called with, and none of it is left again and again."""
+    (bench.dir / "jit_versions.nos").write_text(SEVERAL_TYPES)
+    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
+        return
+    results = {n: bench.run(mode, "jit_versions.nos", n)[1] for mode, n in (("--jit=off", "1000"), ("--jit=eager", "60000"))}
+    for mode, n in ("eager", "1000"), ("on", "60000"): # (so long that the code is there in time)
+        _, out, err = bench.run(f"--jit={mode}", "--jit-stats=json", "jit_versions.nos", n)
+        expect("result", out, results[n])
+        stats = json.loads(err)
+        kinds = [(c["function"], c["kind"]) for c in stats["code"]]
+        if mode == "on": # (the two calls with other numbers may be those at which the code for all is asked for)
+            expect("versions", [kinds.count(x) for x in (("tree", "version"), ("loop", "loop"), ("at", "loop"))], [2, 2, 2])
+        expect("guards", stats["exits"]["guard"] < 20, True)
+
+
 LOOPS_TO_COME = """known(a: Int64Array, n: Int) -> Int = {
     for r = 0 to 10 {
         for i = 0 to n { a[i % 10] = i }
@@ -776,7 +809,7 @@ def test_jit_dump(bench):
     (bench.dir / "dump_dir" / "main.nos").write_text("use geo.{addUp}\nmain() = println(addUp(10))\n")
     if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
         return
-    parts = ("==== addUp(Int), jit_dump.nos:2: called\n", "---- bytecode, ", "; 3: for i = 0 to n { s = s + i }\n",
+    parts = ("==== addUp(Int), jit_dump.nos:2: called with (int) -> int\n", "---- bytecode, ", "; 3: for i = 0 to n { s = s + i }\n",
              "---- IR as it was built\n", "(loop)", "---- IR, optimised\n", "---- MIR\n", ":\tfunc\ti64, i64, i64:a0\n", "\tlocal\t",
              "---- machine code: ", "---- machine code of the entry for boxed arguments: ", " instructions of IR, ")
     for options, env in (["--jit-dump=addUp"], {}), (["--jit-dump", "addUp"], {}), ([], {"NOS_JIT_DUMP": "addUp"}):

@@ -31,6 +31,7 @@ depth_of(v: V) -> Int = match v {
 }
 var type Q = { x: Float, y: Float, k: Int, v: V }
 pair_of(n: Int, x: Float) -> (Int, Float) = if n % 3 == 0 then (n + 1, x * 2.0) else (n, x)
+keep(x, y) = if x < y then x else y - x
 half(n: Int) -> Option[Int] = if n % 2 == 0 then Some(n / 2) else None
 both(p: (Int, Float), n: Int) -> ((Int, Float), Int, Bool) = (p, n * 2, n > 7)
 twice(f: (Int) -> Int, n: Int) -> Int = f(f(n))
@@ -372,6 +373,41 @@ class Gen:
         self.funcs.append((name, [u for _, u in params], t) if not recursive else (name, ["Small"] + [u for _, u in params], t))
         return "\n".join(out)
 
+    NUMBERS = {"Int": (["0", "1", "2", "3", "7", "1000003", "4611686018427387903"], 300), "Float": (["0.0", "0.5", "1.5", "3.0e10", "-2.25"], 300),
+               "BigInt": (["0n", "3n", "12345678901234567890n"], 5), "Decimal": (["0.1d", "2.0d", "-1.5d"], 5),
+               "Int8": (["0i8", "3i8", "127i8", "-128i8"], 300), "UInt64": (["0u64", "1u64", "9u64"], 300), "Float32": (["0.5f32", "3.0f32"], 300)}
+
+    def number(self, names, depth):
+        """An expression over numbers of one type, whichever that is."""
+        r = self.r
+        if depth <= 0 or r.random() < 0.2:
+            return r.choice(names)
+        e = lambda: self.number(names, depth - 1)
+        return r.choice([lambda: f"({e()} {r.choice('+-*')} {e()})", lambda: f"({e()} {r.choice('+-')} {e()})",
+                         lambda: f"(if {e()} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {e()} then {e()} else {e()})",
+                         lambda: f"keep({e()}, {e()})", lambda: f"(match ({e()}, {e()}) {{ (q, w) -> q + w }})",
+                         lambda: f"[{e()}, {e()}].map(q => q + {e()}).fold({e()}, (q, w) => q - w)"])()
+
+    def generic(self):
+        """A function of numbers of any type, and calls with several."""
+        r, name = self.r, self.name("gen")
+        e = lambda d=2: self.number(["x", "y"], d)
+        form = r.randrange(4)
+        if form == 0:
+            text = f"{name}(x, y, n: Int) = if n <= 0 then {e()} else {name}({e(1)}, {e(1)}, n - 1)"
+        elif form == 1:
+            text = f"{name}(x, y, n: Int) = if n <= 0 then {e()} else {name}({e(1)}, y, n - 1) {r.choice('+-')} {e(1)}"
+        elif form == 2:
+            text = f"{name}(x, y, n: Int) = {{\n    var z = {e(1)}\n    for i = 0 to n {{ z = {self.number(['x', 'y', 'z'], 2)} }}\n    z\n}}"
+        else:
+            text = f"{name}(x, y, n: Int) = range(0, n).fold({e(1)}, (z, _) => {self.number(['x', 'y', 'z'], 2)})"
+        calls = []
+        for _ in range(r.randrange(4, 9)):
+            values, most = self.NUMBERS[r.choice(["Int", "Float"] * 3 + list(self.NUMBERS))]
+            n = r.randrange(most if form != 1 else min(most, 30))
+            calls.append(f"    println(guarded(() => show({name}({r.choice(values)}, {r.choice(values)}, {n}))))")
+        return text, calls
+
     def pipeline(self):
         """A pipeline, and the same with a function between its stages that lets no two of them become one loop."""
         r, k = self.r, self.literal
@@ -407,6 +443,10 @@ class Gen:
             for _ in range(r.randrange(3, 7)):
                 args = ", ".join(str(r.randrange(30)) if u == "Small" else self.literal(u) for u in types)
                 calls.append(f"    println(\"{name} \" ++ guarded(() => show({name}({args}))))")
+        for _ in range(2):
+            text, more = self.generic()
+            parts.append(text)
+            calls += more
         calls += [self.pipeline() for _ in range(8)]
         i = r.choice(calls).strip() if calls else "()"
         calls.append(f"    me = self()\n    pids = range(0, 5).map(k => spawn {{ total = total + k\n        me <- guarded(() => show(k * 3)) }})\n"

@@ -319,7 +319,7 @@ do_LOOP:
     COUNT(f, n_loops, pc);
     {
         const OsrTable *osr = __atomic_load_n(&f->osr, __ATOMIC_ACQUIRE);
-        if (NOS_UNLIKELY(osr) && (code = nosi_osr_find(osr, (uint32_t)(pc - f->code))))
+        if (NOS_UNLIKELY(osr) && (code = nosi_osr_find(osr, (uint32_t)(pc - f->code), base)))
             goto machine;
     }
     NEXT;

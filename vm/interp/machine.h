@@ -7,6 +7,7 @@
 #define NOSI_MACHINE_H
 
 #include "sched/proc.h"
+#include "vm/value/object.h"
 
 /* State of the worker thread while it runs machine code, which finds it in a pinned register. */
 typedef struct Machine {
@@ -39,22 +40,56 @@ typedef struct MachineReturn {
 typedef MachineReturn MachineEnter(Proc *p, void *code);
 extern MachineEnter *nosi_machine_enter; // set by the JIT before it publishes any code
 
-/* Loop headers that machine code can be entered at (on-stack replacement). Immutable, but that
- * `code` may become NULL. */
+/* What machine code distinguishes: the OBJ_CLASS of an object, or one of these, or 0. */
+enum { CLASS_INT = 1 << 30, CLASS_BOOL };
+NOS_INLINE uint32_t value_class(Value v)
+{
+    return value_is_object(v)  ? obj_class(value_obj(v))
+           : value_is_small(v) ? (uint32_t)CLASS_INT
+           : value_is_bool(v)  ? (uint32_t)CLASS_BOOL
+                               : 0;
+}
+
+/* What code for a running loop expects of a register. */
+typedef struct OsrCheck {
+    uint32_t reg, class;
+} OsrCheck;
+
+NOS_INLINE bool osr_holds(const OsrCheck *c, const Value *base)
+{
+    uint32_t class = value_class(base[c->reg]);
+    return class == c->class || (c->class == CLASS_INT && class == OBJ_CLASS(OBJ_INT64, 0));
+}
+
+/* Loop headers that machine code can be entered at (on-stack replacement), several times with
+ * different expectations. Immutable, but that `code` may become NULL. */
 typedef struct OsrTable {
     uint32_t n;
     struct {
-        uint32_t pc;
+        uint32_t pc, n_checks;
+        const OsrCheck *checks; // the code's
         void *code;
     } at[];
 } OsrTable;
 
-NOS_INLINE void *nosi_osr_find(const OsrTable *t, uint32_t pc)
+/* The first for the loop at pc of the frame at `base`; UINT32_MAX: none. */
+NOS_INLINE uint32_t nosi_osr_match(const OsrTable *t, uint32_t pc, const Value *base)
 {
-    for (uint32_t k = 0; k < t->n; k++)
-        if (t->at[k].pc == pc)
-            return __atomic_load_n(&t->at[k].code, __ATOMIC_ACQUIRE);
-    return NULL;
+    for (uint32_t k = 0, j; k < t->n; k++) {
+        if (t->at[k].pc != pc)
+            continue;
+        for (j = 0; j < t->at[k].n_checks && osr_holds(&t->at[k].checks[j], base); j++)
+            ;
+        if (j == t->at[k].n_checks)
+            return k;
+    }
+    return UINT32_MAX;
+}
+
+NOS_INLINE void *nosi_osr_find(const OsrTable *t, uint32_t pc, const Value *base)
+{
+    uint32_t k = nosi_osr_match(t, pc, base);
+    return k == UINT32_MAX ? NULL : __atomic_load_n(&t->at[k].code, __ATOMIC_ACQUIRE);
 }
 
 #endif
