@@ -82,6 +82,8 @@ ROWS = [
     Row("wordfreq", "50", "1", group="basics", source="examples/wordfreq.nos", metrics=("wall_ms", "rss_mb"),
         note="generated text of so many MB, from a file"),
     Row("wordfreq_stdin", "50", "1", group="basics", source="examples/wordfreq.nos", metrics=("wall_ms", "rss_mb")),
+    Row("jit_latency", "20000", "100", group="basics", metrics=("code_ms",), expect="2336",
+        note="from the first call of a function of 100 instructions to machine code"),
     Row("counter_x200", group="basics", source="examples/counter.nos", expect="Final: 1000", repeat=200),
 ]
 
@@ -153,6 +155,7 @@ TARGETS = [
     T(7, "hashmap", "ms", 0.33, against="erlang", what="hashmap, times Erlang"),
     T(7, "listpipe", "ms", 1.6, against="c", what="listpipe, times C with arrays"),
     T(7, "sumloop", "ms", 1.1, against="c", what="for loop with a var, times C"),
+    T(7, "jit_latency", "code_ms", 5, what="first call to machine code, a function of 100 instructions: ms"),
     *[T(7, f"ticker_{hog}", metric, limit, what=f"beside {hog} hogs: {text}")
       for hog in HOGS for metric, limit, text in (("p99_us", 1000, "p99 lateness of a 1 ms tick, us"),
                                                   ("kill_us", 10000, "Process.kill, slowest of 4, us"))],
