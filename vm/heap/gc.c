@@ -231,14 +231,23 @@ static void collect_ranges(Gc *g)
 /* ---- allocation in to-space
  * ---------------------------------------------------------------------------------- */
 
-static bool add_spare(Gc *g, size_t words)
+OldBlock *nosi_gc_old_block(size_t words)
 {
     size_t bytes = nosi_space_size(sizeof(OldBlock) + words * sizeof(Value));
     OldBlock *b = nosi_space_alloc(bytes);
     if (!b)
-        return false;
+        return NULL;
+    b->next = NULL;
     b->top = b->scan = b->data;
     b->limit = (Value *)(void *)((char *)b + bytes);
+    return b;
+}
+
+static bool add_spare(Gc *g, size_t words)
+{
+    OldBlock *b = nosi_gc_old_block(words);
+    if (!b)
+        return false;
     b->next = g->spare;
     g->spare = b;
     return true;
@@ -842,12 +851,9 @@ static bool prepare(Gc *g, size_t need, size_t largest)
         promotable += y->tenured ? 0 : (size_t)(y->mark - y->base);
         bound += y->tenured ? 0 : (size_t)(y->top - y->mark);
     }
-    size_t cap = nosi_gc_stress ? bound
-                                : NOS_MAX((size_t)h->young_target,
-                                          bound + NOS_MAX((size_t)h->young_target / 4, (size_t)16));
-
+    size_t target = h->young_target, cap = bound;
     if (!nosi_gc_stress)
-        cap = nosi_space_size(cap * sizeof(Value)) / sizeof(Value);
+        cap = nosi_gc_block_words(NOS_MAX(target, bound + NOS_MAX(target / 4, (size_t)16)));
     if (!prepare_old(g, promotable, largest))
         return false;
     g->to = g->to_top = g->young_scan = nosi_space_alloc(cap * sizeof(Value));

@@ -18,6 +18,13 @@ bool nosi_gc_step(Gc *g, size_t work, size_t *done);
 void nosi_gc_abandon(Gc *g);
 /* The current young block joins the full ones; a collection is due. There is none then. */
 void nosi_heap_set_aside(Heap *h);
+/* An empty block for so many words at least, in no list; NULL: the OS refused memory. */
+OldBlock *nosi_gc_old_block(size_t words);
+/* How many words a young block for so many has: all that it costs. */
+NOS_INLINE size_t nosi_gc_block_words(size_t words)
+{
+    return nosi_space_size(words * sizeof(Value)) / sizeof(Value);
+}
 /* nosi_space_free for what was in use; in debug builds under stress it is poisoned and kept from
  * being reused for a while. */
 void nosi_gc_free_space(void *p, size_t bytes);

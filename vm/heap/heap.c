@@ -110,7 +110,7 @@ static bool over_limit(const Heap *h, size_t words, size_t bytes)
 
 static bool first_block(Heap *h, size_t words)
 {
-    size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)YOUNG_MIN);
+    size_t n = nosi_gc_stress ? words : nosi_gc_block_words(NOS_MAX(words, (size_t)YOUNG_MIN));
     Value *p = nosi_space_alloc(n * sizeof *p);
     if (!p)
         return false;
@@ -174,20 +174,6 @@ void nosi_heap_set_aside(Heap *h)
     h->base = h->mark = h->top = h->limit = h->young_end = NULL;
 }
 
-/* A young block for one big result. It would be copied twice until it is old, by collections that
- * come right after it was built. */
-static OldBlock *new_tenured(size_t words)
-{
-    size_t bytes = sizeof(OldBlock) + words * sizeof(Value);
-    OldBlock *b = nosi_space_alloc(bytes);
-    if (b) {
-        b->next = NULL;
-        b->scan = b->top = b->data;
-        b->limit = b->data + words;
-    }
-    return b;
-}
-
 /* Room for `words` without a collection, which is due. The limit may be exceeded by a sixteenth
  * until that is done. False: not possible. */
 static bool extend(Heap *h, size_t words, size_t bytes, bool major)
@@ -210,9 +196,19 @@ static bool extend(Heap *h, size_t words, size_t bytes, bool major)
     }
     if (!tenured && full + words > NOS_MAX((size_t)EXTENSIONS_MAX, h->old_words / 2))
         return false;
-    size_t n = nosi_gc_stress ? words : NOS_MAX(words, (size_t)EXTENSION);
-    OldBlock *b = tenured ? new_tenured(n) : NULL;
-    Value *p = tenured ? (b ? b->data : NULL) : nosi_space_alloc(n * sizeof *p);
+    size_t n = words;
+    OldBlock *b = NULL;
+    Value *p = NULL;
+    if (tenured) {
+        // A big result would be copied twice until it is old, by collections that come right after
+        // it was built.
+        b = nosi_gc_old_block(n);
+        p = b ? b->data : NULL;
+    } else {
+        if (!nosi_gc_stress)
+            n = nosi_gc_block_words(NOS_MAX(words, (size_t)EXTENSION));
+        p = nosi_space_alloc(n * sizeof *p);
+    }
     if (!p)
         return false;
     d = make_due(h, major || over);

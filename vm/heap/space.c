@@ -52,7 +52,7 @@ struct Arena {
     size_t n_warm; // units that are warm and free
 };
 
-static char *range; // or NULL: everything is the allocator's
+static _Atomic(char *) range; // or NULL: everything is the allocator's
 static pthread_once_t range_once = PTHREAD_ONCE_INIT;
 static _Atomic(Chunk *) chunk_at[CHUNKS];
 static _Atomic(uint32_t) n_chunks;
@@ -68,9 +68,16 @@ static void reserve_range(void)
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return; // a limit on address space
-    range = (char *)(((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     for (uint32_t i = 0; i < ARENAS; i++)
         pthread_mutex_init(&arenas[i].mutex, NULL);
+    uintptr_t first = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    atomic_store_explicit(&range, (char *)first, memory_order_relaxed);
+}
+
+/* Relaxed: who has a block of it has heard of it. Others may ask whether theirs are. */
+static char *range_start(void)
+{
+    return atomic_load_explicit(&range, memory_order_relaxed);
 }
 
 static Arena *arena_here(void)
@@ -90,7 +97,7 @@ static Arena *arena_here(void)
 
 static char *unit_at(const Chunk *c, uint32_t unit)
 {
-    return range + (size_t)c->index * CHUNK_BYTES + (size_t)unit * UNIT;
+    return range_start() + (size_t)c->index * CHUNK_BYTES + (size_t)unit * UNIT;
 }
 
 /* ---- bits of units -------------------------------------------------------------------------- */
@@ -137,10 +144,11 @@ static uint32_t count_bits(const uint64_t *bits, uint32_t i, uint32_t end)
 
 static Chunk *chunk_of(const void *p)
 {
-    if (!range || (uintptr_t)p - (uintptr_t)range >= RANGE_BYTES)
+    const char *start = range_start();
+    size_t at = (uintptr_t)p - (uintptr_t)start;
+    if (!start || at >= RANGE_BYTES)
         return NULL;
-    size_t at = (size_t)((const char *)p - range) / CHUNK_BYTES;
-    return atomic_load_explicit(&chunk_at[at], memory_order_acquire);
+    return atomic_load_explicit(&chunk_at[at / CHUNK_BYTES], memory_order_acquire);
 }
 
 static Chunk *new_chunk(Arena *a)
@@ -151,7 +159,7 @@ static Chunk *new_chunk(Arena *a)
         atomic_store_explicit(&n_chunks, CHUNKS, memory_order_relaxed);
         return NULL;
     }
-    if (mprotect(range + (size_t)i * CHUNK_BYTES, CHUNK_BYTES, PROT_READ | PROT_WRITE) != 0)
+    if (mprotect(range_start() + (size_t)i * CHUNK_BYTES, CHUNK_BYTES, PROT_READ | PROT_WRITE) != 0)
         return NULL;
     Chunk *c = nosi_calloc(1, sizeof *c), **at = &a->chunks;
     c->arena = a;
@@ -186,6 +194,12 @@ static uint32_t find_run(const Chunk *c, uint32_t n, bool only_warm)
     return CHUNK_UNITS;
 }
 
+/* How much of n units from `at` on lies on the huge page that begins with `page`. */
+static uint32_t part_on(uint32_t page, uint32_t at, uint32_t n)
+{
+    return NOS_MIN(page + HUGE_UNITS, at + n) - NOS_MAX(page, at);
+}
+
 /* Is there nothing on the huge page that begins with `page`, in use or warm? */
 static bool is_cold(const Chunk *c, uint32_t page)
 {
@@ -198,8 +212,7 @@ static void ask_for_huge_pages(Chunk *c, uint32_t at, uint32_t n)
 {
     uint32_t first = CHUNK_UNITS, end = 0;
     for (uint32_t page = at & ~(HUGE_UNITS - 1u); page < at + n; page += HUGE_UNITS) {
-        uint32_t from = NOS_MAX(page, at), to = NOS_MIN(page + HUGE_UNITS, at + n);
-        if (!is_cold(c, page) || to - from < HUGE_MIN) {
+        if (!is_cold(c, page) || part_on(page, at, n) < HUGE_MIN) {
             if (first < CHUNK_UNITS)
                 break;
             continue;
@@ -219,9 +232,8 @@ static void warm_neighbours(Arena *a, Chunk *c, uint32_t at, uint32_t n)
     for (uint32_t page = at & ~(HUGE_UNITS - 1u); page < at + n; page += HUGE_UNITS) {
         if (!(c->huge >> page / HUGE_UNITS & 1) || !is_cold(c, page))
             continue;
-        uint32_t from = NOS_MAX(page, at), to = NOS_MIN(page + HUGE_UNITS, at + n);
         put_bits(c->warm, page, page + HUGE_UNITS, true);
-        a->n_warm += HUGE_UNITS - (to - from);
+        a->n_warm += HUGE_UNITS - part_on(page, at, n);
     }
 }
 
@@ -276,23 +288,28 @@ static void trim_chunks(Arena *a, Chunk *c, size_t most)
 
 /* ---- outside -------------------------------------------------------------------------------- */
 
-static bool is_for_arena(size_t bytes)
+/* Units of a block of so many bytes in an arena; 0: it is the allocator's. */
+static uint32_t units_for(size_t bytes)
 {
-    return bytes >= UNIT && bytes <= (size_t)MAX_UNITS * UNIT;
+    if (bytes < UNIT || bytes > (size_t)MAX_UNITS * UNIT)
+        return 0;
+    pthread_once(&range_once, reserve_range);
+    return range_start() ? (uint32_t)((bytes + UNIT - 1) / UNIT) : 0;
 }
 
 size_t nosi_space_size(size_t bytes)
 {
-    return is_for_arena(bytes) && range ? (bytes + UNIT - 1) & ~(size_t)(UNIT - 1) : bytes;
+    uint32_t n = units_for(bytes);
+    return n ? (size_t)n * UNIT : bytes;
 }
 
 void *nosi_space_alloc(size_t bytes)
 {
-    pthread_once(&range_once, reserve_range);
-    if (is_for_arena(bytes) && range) {
+    uint32_t n = units_for(bytes);
+    if (n) {
         Arena *a = arena_here();
         pthread_mutex_lock(&a->mutex);
-        void *p = alloc_units(a, (uint32_t)((bytes + UNIT - 1) / UNIT));
+        void *p = alloc_units(a, n);
         pthread_mutex_unlock(&a->mutex);
         if (p)
             return p;
