@@ -1,5 +1,6 @@
 """Runs a row in all its languages, interleaved so that other load hits all alike, and checks that they agree."""
 import collections
+import concurrent.futures
 import dataclasses
 import os
 import random
@@ -17,9 +18,9 @@ def runone():
     return exe
 
 
-def once(command, timeout, stdin=None):
-    """One run: result lines, metrics, exit status."""
-    report = OUT / f"report.{os.getpid()}"
+def once(command, timeout, stdin=None, copy=0):
+    """One run: result lines, metrics, exit status. Runs at the same time are different copies."""
+    report = OUT / f"report.{os.getpid()}.{copy}"
     report.unlink(missing_ok=True)
     with open(stdin or os.devnull, "rb") as source:
         done = subprocess.run(list(map(str, [runone(), report, timeout, *command])), capture_output=True, text=True,
@@ -40,7 +41,22 @@ def once(command, timeout, stdin=None):
     return {"status": int(status), "result": "\n".join(result), "metrics": metrics, "stderr": done.stderr[-400:]}
 
 
-TRIES = 20   # times `runs`, of a row with a speed-up
+TRIES = 5   # times `runs`, of a row with a speed-up
+
+
+def speedup(row, lang, args, opt):
+    """A run on all cores. Its metric `speedup` is how many times longer one core takes for the same while the others do it too: as
+    many copies of the program at once, one worker each, right before it.
+
+    What an otherwise idle machine needs with one worker would be another question here: its cores may be halves of one core, or
+    somebody else's for a while, and then nothing gains from the second one.
+    """
+    command = languages.command(lang, dataclasses.replace(row, cores=1), args, opt.nostos)
+    with concurrent.futures.ThreadPoolExecutor(row.cores) as pool:
+        copies = list(pool.map(lambda k: once(command, opt.timeout, copy=k), range(row.cores)))
+    run = once(languages.command(lang, row, args, opt.nostos), opt.timeout)
+    run["metrics"]["speedup"] = statistics.mean(c["metrics"]["ms"] for c in copies) / max(run["metrics"]["ms"], 1e-3)
+    return next((c for c in copies if c["status"] != 0), run)
 
 
 def text_of(megabytes):
@@ -73,23 +89,18 @@ def row(row, langs, opt):
     commands = {lang: languages.command(lang, row, args, opt.nostos) for lang in langs}
     commands = {lang: cmd for lang, cmd in commands.items() if cmd}
     repeat = 2 if opt.quick and row.repeat > 1 else row.repeat
-    # What a program gains from a second core can only be seen while there is one. On a virtual machine it may be missing for
-    # fractions of a second, to C as well: so the best of many runs is compared, with one worker and with all, taking turns.
-    alone = {lang: languages.command(lang, dataclasses.replace(row, cores=1), args, opt.nostos) for lang in commands if row.speedup}
-    least = {}
     runs = {lang: [] for lang in commands}
     failed = {}
     if opt.steady:
         opt.steady.begin_row()
-    for _ in range(opt.runs * (TRIES if alone and not opt.quick else 1)):
+    for _ in range(opt.runs * (TRIES if row.speedup and not opt.quick else 1)):
         for lang, cmd in commands.items():
             for _ in range(repeat):
                 if lang in failed:
                     break
-                if lang in alone:
-                    ms = once(alone[lang], opt.timeout)["metrics"]["ms"]
-                    least[lang] = min(ms, least.get(lang, ms))
-                if opt.steady:
+                if row.speedup:
+                    run = speedup(row, lang, args, opt)
+                elif opt.steady:
                     run = opt.steady.run(lambda: once(cmd, opt.timeout, stdin))
                 else:
                     run = once(cmd, opt.timeout, stdin)
@@ -116,6 +127,4 @@ def row(row, langs, opt):
         out["langs"][lang] = {"runs": len(some),
                               "median": {k: statistics.median(r["metrics"].get(k, 0) for r in some) for k in keys},
                               "min": {k: min(r["metrics"].get(k, 0) for r in some) for k in keys}}
-        if lang in least:
-            out["langs"][lang]["median"]["speedup"] = least[lang] / max(out["langs"][lang]["min"]["ms"], 1e-3)
     return out
