@@ -36,6 +36,18 @@ static Block make(size_t bytes, uint64_t number)
     return b;
 }
 
+/* Makes it larger where it is, if it can be. */
+static void grow(Block *b, size_t bytes)
+{
+    size_t size = nosi_space_size(bytes), old = b->n;
+    if (size / 8 <= old || !nosi_space_grow(b->p, bytes))
+        return;
+    b->n = size / 8;
+    for (size_t i = (old + 511) / 512 * 512; i < b->n; i += 512)
+        b->p[i] = b->number;
+    b->p[b->n - 1] = b->number;
+}
+
 static void check(const Block *b)
 {
     for (size_t i = 0; i < b->n; i += 512)
@@ -99,6 +111,31 @@ TEST(what_is_free_is_used_again)
     nosi_space_trim(0);
 }
 
+TEST(a_block_grows_into_what_is_free)
+{
+    if (!has_arenas())
+        return;
+    nosi_space_trim(0);
+    Block a = make(2 * UNIT, 1), b = make(UNIT, 2);
+    CHECK((char *)b.p == (char *)a.p + 2 * UNIT);
+    CHECK(!nosi_space_grow(a.p, 2 * UNIT + 1));
+    CHECK(nosi_space_grow(a.p, UNIT + 1)); // it is that large
+    nosi_space_free(b.p, true);
+    CHECK_EQ(nosi_space_warm(), UNIT);
+    grow(&a, 4 * UNIT);
+    CHECK_EQ(a.n * 8, 4 * UNIT);
+    CHECK_EQ(nosi_space_warm(), 0);
+    check(&a);
+    b = make(UNIT, 3);
+    CHECK((char *)b.p == (char *)a.p + 4 * UNIT);
+    check(&a);
+    nosi_space_free(a.p, true);
+    nosi_space_free(b.p, true);
+    CHECK_EQ(nosi_space_warm(), 5 * UNIT);
+    CHECK(!nosi_space_grow(&a, 2 * UNIT)); // not from here
+    nosi_space_trim(0);
+}
+
 TEST(blocks_do_not_overlap)
 {
     enum { N = 40 };
@@ -108,6 +145,10 @@ TEST(blocks_do_not_overlap)
         Block *x = &b[rnd(&seed) % N];
         if (x->p) {
             check(x);
+            if (rnd(&seed) % 2) {
+                grow(x, x->n * 8 + random_size(&seed));
+                continue;
+            }
             nosi_space_free(x->p, rnd(&seed) % 4 > 0);
         }
         *x = rnd(&seed) % 8 ? make(random_size(&seed), (uint64_t)step) : (Block){0};

@@ -569,8 +569,8 @@ static bool grow_own(Heap *h, Value a, const Value *parts, size_t n, Sizes added
     const Object *o = value_obj(a);
     StrBlob *b = blob_of(a);
     size_t end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
-    bool may_append =
-        atomic_load_explicit(&b->used, memory_order_relaxed) == end && b->cap - end >= added.bytes;
+    bool may_append = atomic_load_explicit(&b->used, memory_order_relaxed) == end &&
+                      nosi_blob_grow(b, end + added.bytes, total / 2);
     ROOT(h, a);
     bool ok = nosi_heap_reserve_bytes(h, 0, may_append ? added.bytes : cap);
     UNROOT(h);
@@ -581,7 +581,7 @@ static bool grow_own(Heap *h, Value a, const Value *parts, size_t n, Sizes added
         extend_claimed(h, a, parts, n, added);
         return true;
     }
-    b = nosi_blob_new(cap);
+    b = nosi_blob_new_growing(cap);
     if (!b)
         return false;
     atomic_store_explicit(&b->used, total, memory_order_relaxed);
@@ -629,7 +629,7 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, bool ow
     StrBlob *b = is_long ? blob_of(a) : NULL;
     size_t end = is_long ? value_obj(a)->word[LSTRING_OFFSET] + na : 0, offset = 0, charge = cap;
     bool may_append = b && atomic_load_explicit(&b->used, memory_order_relaxed) == end &&
-                      b->cap - end >= added.bytes;
+                      nosi_blob_grow(b, end + added.bytes, total / 2);
     ok = nosi_heap_reserve_bytes(h, LSTRING_WORDS + 1, may_append ? added.bytes : cap);
     UNROOT(h);
     if (!ok)
@@ -641,7 +641,7 @@ static bool append(Heap *h, Value a, const Value *parts, size_t n_parts, bool ow
         offset = end - na;
         charge = added.bytes;
     } else {
-        b = nosi_blob_new(cap);
+        b = nosi_blob_new_growing(cap);
         if (!b)
             return false;
         atomic_store_explicit(&b->used, total, memory_order_relaxed);

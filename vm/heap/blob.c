@@ -1,6 +1,7 @@
 /* blob.c -- see blob.h. */
 #include "vm/heap/blob.h"
 
+#include "vm/heap/space.h"
 #include "vm/util/alloc.h"
 #include "vm/util/utf8.h"
 
@@ -48,11 +49,8 @@ static const BlobMarks *marks(StrBlob *b, size_t end)
     return m;
 }
 
-StrBlob *nosi_blob_new(size_t cap)
+static StrBlob *set_up(StrBlob *b, size_t cap)
 {
-    if (cap > (size_t)1 << 47)
-        return NULL;
-    StrBlob *b = nosi_try_alloc(sizeof *b + cap);
     if (!b)
         return NULL;
     atomic_init(&b->refs, BLOB_REF);
@@ -60,6 +58,34 @@ StrBlob *nosi_blob_new(size_t cap)
     b->cap = cap;
     atomic_init(&b->marks, NULL);
     return b;
+}
+
+enum { MAX_BITS = 47 };
+
+StrBlob *nosi_blob_new(size_t cap)
+{
+    return cap >> MAX_BITS ? NULL : set_up(nosi_try_alloc(sizeof(StrBlob) + cap), cap);
+}
+
+StrBlob *nosi_blob_new_growing(size_t cap)
+{
+    if (cap >> MAX_BITS)
+        return NULL;
+    size_t bytes = nosi_space_size(sizeof(StrBlob) + cap);
+    return set_up(nosi_space_alloc(bytes), bytes - sizeof(StrBlob));
+}
+
+bool nosi_blob_grow(StrBlob *b, size_t cap, size_t more)
+{
+    if (cap <= b->cap)
+        return true;
+    if ((cap + more) >> MAX_BITS || nosi_blob_is_shared(b))
+        return false;
+    size_t bytes = nosi_space_size(sizeof(StrBlob) + cap + more);
+    if (!nosi_space_grow(b, bytes))
+        return false;
+    b->cap = bytes - sizeof(StrBlob);
+    return true;
 }
 
 StrBlob *nosi_blob_from_bytes(const char *s, size_t n)
@@ -85,7 +111,7 @@ void nosi_blob_ref(StrBlob *b)
 void nosi_blob_free(StrBlob *b)
 {
     marks_free(atomic_load_explicit(&b->marks, memory_order_relaxed));
-    nosi_free(b);
+    nosi_space_free(b, true);
 }
 
 size_t nosi_blob_count(StrBlob *b, size_t to, size_t end)

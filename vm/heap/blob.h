@@ -10,6 +10,11 @@
 /* Gives a blob with room for `cap` bytes, one reference, nothing used; NULL when the OS refuses
  * memory. */
 StrBlob *nosi_blob_new(size_t cap);
+/* The same with at least that room, for a text that grows. By threads that end with
+ * nosi_space_thread_end (space.h). */
+StrBlob *nosi_blob_new_growing(size_t cap);
+/* Has it room for `cap` bytes, or can it have that, and `more`, where it lies? */
+bool nosi_blob_grow(StrBlob *b, size_t cap, size_t more);
 /* Gives a blob that holds a copy of n bytes; NULL when the OS refuses memory. */
 StrBlob *nosi_blob_from_bytes(const char *s, size_t n);
 /* Gives one more reference, which any thread may have: from now on the blob is shared. The caller

@@ -237,7 +237,8 @@ static void warm_neighbours(Arena *a, Chunk *c, uint32_t at, uint32_t n)
     }
 }
 
-static void *take(Arena *a, Chunk *c, uint32_t at, uint32_t n)
+/* n free units become a block's, or part of the one before them. */
+static void use(Arena *a, Chunk *c, uint32_t at, uint32_t n)
 {
     uint32_t warm = count_bits(c->warm, at, at + n);
     a->n_warm -= warm;
@@ -245,8 +246,13 @@ static void *take(Arena *a, Chunk *c, uint32_t at, uint32_t n)
         ask_for_huge_pages(c, at, n);
     warm_neighbours(a, c, at, n);
     put_bits(c->used, at, at + n, true);
-    c->length[at] = (uint16_t)n;
     c->n_used += n;
+}
+
+static void *take(Arena *a, Chunk *c, uint32_t at, uint32_t n)
+{
+    use(a, c, at, n);
+    c->length[at] = (uint16_t)n;
     return unit_at(c, at);
 }
 
@@ -317,6 +323,29 @@ void *nosi_space_alloc(size_t bytes)
     return nosi_try_alloc_big(bytes);
 }
 
+static uint32_t unit_of(const Chunk *c, const void *p)
+{
+    return (uint32_t)((size_t)((const char *)p - unit_at(c, 0)) / UNIT);
+}
+
+bool nosi_space_grow(void *p, size_t bytes)
+{
+    Chunk *c = chunk_of(p);
+    uint32_t n = units_for(bytes);
+    if (!c || !n)
+        return false;
+    Arena *a = c->arena;
+    pthread_mutex_lock(&a->mutex);
+    uint32_t at = unit_of(c, p), from = at + c->length[at], to = at + n;
+    bool ok = to <= CHUNK_UNITS && next_bit(c->used, from, to, true) >= to;
+    if (ok && from < to) {
+        use(a, c, from, to - from);
+        c->length[at] = (uint16_t)n;
+    }
+    pthread_mutex_unlock(&a->mutex);
+    return ok;
+}
+
 void nosi_space_free(void *p, bool touched)
 {
     Chunk *c = p ? chunk_of(p) : NULL;
@@ -325,7 +354,7 @@ void nosi_space_free(void *p, bool touched)
         return;
     }
     Arena *a = c->arena;
-    uint32_t at = (uint32_t)((size_t)((char *)p - unit_at(c, 0)) / UNIT);
+    uint32_t at = unit_of(c, p);
     pthread_mutex_lock(&a->mutex);
     uint32_t n = c->length[at];
     NOS_CHECK(n && get_bit(c->used, at));
@@ -379,6 +408,12 @@ size_t nosi_space_size(size_t bytes)
 void *nosi_space_alloc(size_t bytes)
 {
     return nosi_try_alloc_big(bytes);
+}
+
+bool nosi_space_grow(void *p, size_t bytes)
+{
+    (void)p, (void)bytes;
+    return false;
 }
 
 void nosi_space_free(void *p, bool touched)

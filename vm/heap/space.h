@@ -22,6 +22,9 @@
 void *nosi_space_alloc(size_t bytes);
 /* How large a block of so many bytes is: all of it may be used. */
 size_t nosi_space_size(size_t bytes);
+/* Makes the block at p one of nosi_space_size(bytes), in place. False: it stays as it is, for what
+ * lies behind it is in use, or it is none of an arena. */
+bool nosi_space_grow(void *p, size_t bytes);
 /* A block of nosi_space_alloc or of vm/util/alloc.h, or NULL. touched: was it used at all? (If not
  * it is as cold as before.) */
 void nosi_space_free(void *p, bool touched);
