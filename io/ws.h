@@ -4,6 +4,7 @@
 
 #include "sched/sched.h"
 
+Value nosi_ws_ready(Proc *p, Value *args);  // (): when OpenSSL is loaded (nosi_io_prepare)
 Value nosi_ws_accept(Proc *p, Value *args); // (request id, headers): handle
 Value nosi_ws_trust(Proc *p, Value *args);  // (url, file): before connecting
 /* (url, headers, milliseconds or -1, file with trusted certificates or ""): handle */

@@ -104,6 +104,12 @@ static int check_request(const Exchange *x, const char **key, size_t *n)
     return only_field(x, "sec-websocket-key", key, n) && nosi_ws_key_ok(*key, *n) ? 0 : 400;
 }
 
+Value nosi_ws_ready(Proc *p, Value *args)
+{
+    (void)args;
+    return nosi_io_prepare(p, LATE_TLS, NULL);
+}
+
 Value nosi_ws_accept(Proc *p, Value *args)
 {
     const char *key;

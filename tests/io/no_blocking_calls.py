@@ -3,8 +3,8 @@
 
     no_blocking_calls.py NOSTOS
 
-Asserts that no such call was still waiting when the program ended, and that none of these threads loaded libcurl or libpq, which takes
-milliseconds; the longest call is printed as a figure. Exit status 77: no strace.
+Asserts that no such call was still waiting when the program ended, and that none of these threads loaded libcurl, libpq or OpenSSL,
+which takes milliseconds; the longest call is printed as a figure. Exit status 77: no strace.
 """
 import os
 import pathlib
@@ -18,6 +18,25 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WAITING = ("read readv pread64 recvfrom recvmsg recvmmsg write writev sendto sendmsg connect accept accept4 poll ppoll select pselect6 "
            "nanosleep clock_nanosleep wait4 waitid flock fcntl open openat fsync fdatasync sendfile").split()
 LOOP = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
+
+
+WEBSOCKET = """main() = {
+    l = Tcp.listen(0, "127.0.0.1")
+    println(try { show(WebSocket.open("ws://127.0.0.1:${Tcp.port(l)}/", [], 50)) } catch { _ -> "nobody answers" })
+}
+"""
+
+
+def loads_on_loops(nostos, source, library):
+    """Threads of a program that loaded a library, and those of them that have an event loop."""
+    with tempfile.NamedTemporaryFile("r") as trace, tempfile.NamedTemporaryFile("w", suffix=".nos") as program:
+        program.write(source)
+        program.flush()
+        subprocess.run(["strace", "-f", "-qq", "-o", trace.name, "-e", "trace=open,openat,?epoll_wait,?epoll_pwait,?epoll_pwait2", nostos,
+                        program.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+        lines = trace.read().splitlines()
+    loaders = {line.split()[0] for line in lines if re.search(rf"/lib{library}\b", line)}
+    return loaders, loaders & {line.split()[0] for line in lines if "epoll_" in line}
 
 
 def main():
@@ -52,6 +71,10 @@ def main():
     if p.returncode != 0 or p.stdout != '"ok"\n' or not loops or not times or stuck or not loaders or loaders & loops:
         print(f"FAILED: status {p.returncode}, {len(loops)} loops, {len(times)} calls, waiting at the end: {stuck}, libraries "
               f"loaded by {loaders & loops}, output {p.stdout!r}")
+        return 1
+    loaders, on_loops = loads_on_loops(os.path.abspath(sys.argv[1]), WEBSOCKET, "(ssl|crypto)")
+    if not loaders or on_loops:
+        print(f"FAILED: a WebSocket loads OpenSSL on threads {loaders}, of which {on_loops} have loops")
         return 1
     seconds, call = max(times)
     print(f"@ S-22|longest of {len(times)} calls on {len(loops)} threads with loops ({call})|{seconds * 1000:.1f}|ms|<=|50", file=sys.stderr)
