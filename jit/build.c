@@ -780,13 +780,10 @@ static void build_outermost(Build *b, const IrRequest *q)
         uint32_t state = nosi_b_state_at(b, &body, at, body.cur);
         for (uint32_t r = 0; r < f->n_regs && q->classes; r++) {
             uint32_t class = q->classes[r];
-            IrType t = class == CLASS_INT                 ? TY_INT
-                       : class == CLASS_BOOL              ? TY_BOOL
-                       : class == OBJ_CLASS(OBJ_FLOAT, 0) ? TY_FLOAT
-                                                          : TY_ANY;
+            IrType t = ir_type_of_class(class);
             if (!body.cur[r] || t == TY_ANY || nosi_b_is_demoted(b, nosi_b_key(&body, at, r)))
                 continue;
-            vec_push(&b->ir->checks, ((OsrCheck){r, class}));
+            nosi_b_check_at_entry(b, r, class);
             body.cur[r] = nosi_b_as_type(b, body.cur[r], t, state);
         }
     }

@@ -155,6 +155,8 @@ Ref nosi_b_whole(Build *b, Ref parts, uint32_t state); // the same as ANY; leave
 Ref nosi_b_as_any(Build *b, Ref v, uint32_t state);
 Ref nosi_b_as_type(Build *b, Ref v, IrType type, uint32_t state); // 0: it cannot be
 IrType nosi_b_static_type(const Func *f, uint32_t reg);
+/* Code for a running loop is only entered when the register holds a value of this value_class. */
+void nosi_b_check_at_entry(Build *b, uint32_t reg, uint32_t class);
 
 uint32_t nosi_b_new_block(Build *b, uint32_t idom);
 uint32_t nosi_b_branch_block(Build *b, unsigned which); // successor of the open block

@@ -484,8 +484,7 @@ static bool new_record(Build *b, Body *body, Instr i)
 
 /* ---- typed arrays ---------------------------------------------------------------------------- */
 
-/* Code for a running loop is only entered when the register holds that. */
-static void check_at_entry(Build *b, uint32_t reg, uint32_t class)
+void nosi_b_check_at_entry(Build *b, uint32_t reg, uint32_t class)
 {
     VEC_EACH (const OsrCheck, c, &b->ir->checks)
         if (c->reg == reg)
@@ -509,7 +508,7 @@ static uint32_t expected_array(Build *b, Ref x)
         i.imm >= b->request->f->n_regs || (b->request->classes[i.imm] & 0xFF) != OBJ_ARRAY)
         return 0;
     if (i.op == IR_LOADREG)
-        check_at_entry(b, (uint32_t)i.imm, b->request->classes[i.imm]);
+        nosi_b_check_at_entry(b, (uint32_t)i.imm, b->request->classes[i.imm]);
     return b->request->classes[i.imm];
 }
 

@@ -166,6 +166,15 @@ void nosi_signature_result(const Func *f, Signature *sig);
 /* What word k of an object with this header is: a Value (ANY), or raw; NONE: unknown. */
 IrType nosi_ir_word_type(uint64_t header, uint32_t k);
 
+/* Of a value of this value_class. */
+NOS_INLINE IrType ir_type_of_class(uint32_t class)
+{
+    return class == CLASS_INT                 ? TY_INT
+           : class == CLASS_BOOL              ? TY_BOOL
+           : class == OBJ_CLASS(OBJ_FLOAT, 0) ? TY_FLOAT
+                                              : TY_ANY;
+}
+
 NOS_INLINE IrIns *ir_ins(const Ir *ir, Ref r)
 {
     return &ir->ins.at[r];

@@ -108,6 +108,7 @@ static void **place_in_chain(Record *r, const void *generic)
         Version *v;
         for (uint32_t k = 0; (v = version_at(r, k)) && v->generic != *at; k++)
             ;
+        NOS_ASSERT(v); // what is chained is some version's
         at = &v->link.next;
     }
     return at;
@@ -326,21 +327,32 @@ static JitCode *make_code(IrRequest *request, JitFunc *link, Called *called, con
     return code;
 }
 
+static bool call_wanted(Version *v) // under the lock
+{
+    bool asked = v->asked;
+    v->asked = true;
+    return !asked;
+}
+
+static void enqueue(Request *q) // under the lock
+{
+    *last = q;
+    last = &q->next;
+}
+
 /* Code calls a version of a function with open parameters: it has no other way to become hot. */
 static void ask_for_callees(const Called *called) // under the lock
 {
     VEC_EACH (JitFunc *, it, called) {
         Version *v = (Version *)*it;
         Record *r = record_of(v->link.f);
-        if (!r->open || v->asked || r->refused || cell_func(v->link.f->cell) != v->link.f)
+        if (!r->open || r->refused || cell_func(v->link.f->cell) != v->link.f || !call_wanted(v))
             continue;
-        v->asked = true;
         Request *q = nosi_calloc(1, sizeof *q);
         q->f = (Func *)(uintptr_t)v->link.f;
         q->version = v;
         q->osr_pc = IR_CALL_PC;
-        *last = q;
-        last = &q->next;
+        enqueue(q);
     }
 }
 
@@ -432,13 +444,6 @@ static void look_at(const Proc *p, Request *q, uint32_t n)
     }
 }
 
-static bool call_wanted(Version *v) // under the lock
-{
-    bool asked = v->asked;
-    v->asked = true;
-    return !asked;
-}
-
 static uint32_t count_asked(const Record *r, uint32_t osr_pc) // under the lock
 {
     uint32_t n = 0;
@@ -447,8 +452,8 @@ static uint32_t count_asked(const Record *r, uint32_t osr_pc) // under the lock
     return n;
 }
 
-/* Is code wanted for the loop at osr_pc, as the frame at `base` runs it? *last: it is the last one,
- * and had better take everything. Under the lock. */
+/* Is code wanted for the loop at osr_pc, as the frame at `base` runs it? *is_last: it is the last
+ * one, and had better take everything. Under the lock. */
 static bool loop_wanted(Record *r, uint32_t osr_pc, const Value *base, bool *is_last)
 {
     const OsrTable *t = r->all.link.f->osr;
@@ -565,9 +570,7 @@ static Version *version_of_call(Record *r, const Proc *p)
 {
     uint8_t types[MAX_SIGNATURE];
     for (uint32_t k = 0; k < r->all.link.sig.n; k++)
-        types[k] = value_is_small(p->base[k])             ? TY_INT
-                   : value_is_kind(p->base[k], OBJ_FLOAT) ? TY_FLOAT
-                                                          : TY_ANY;
+        types[k] = (uint8_t)ir_type_of_class(value_class(p->base[k]));
     return version_for(r, types);
 }
 
@@ -594,8 +597,7 @@ static void on_hot(Proc *p, Func *f, const Instr *loop)
     if (!is_last)
         look_at(p, q, loop ? f->n_regs : f->n_params + (uint32_t)f->takes_self);
     pthread_mutex_lock(&nosi_jit.lock);
-    *last = q;
-    last = &q->next;
+    enqueue(q);
     pthread_cond_signal(&work);
     pthread_mutex_unlock(&nosi_jit.lock);
     if (nosi_jit.mode == JIT_EAGER)

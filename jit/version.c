@@ -20,19 +20,7 @@ bool nosi_signature(const Func *f, Signature *sig)
     sig->n = (uint8_t)n;
     for (uint32_t k = 0; k < n; k++)
         sig->param[k] = (uint8_t)nosi_b_static_type(f, k);
-    // The result is unboxed when all returns agree. A call in tail position gives what its callee
-    // gives, which must not depend on what is compiled first: then it is ANY.
-    IrType result = TY_NONE;
-    for (uint32_t pc = 0; pc < f->n_code; pc++) {
-        Opcode op = INSTR_OP(f->code[pc]);
-        if ((nosi_op_info[op].effects & (FX_INVOKE | FX_END)) == (FX_INVOKE | FX_END))
-            result = TY_ANY;
-        if (op != OP_RET)
-            continue;
-        IrType t = nosi_b_static_type(f, INSTR_A(f->code[pc]));
-        result = result == TY_NONE || result == t ? t : TY_ANY;
-    }
-    sig->result = (uint8_t)(result == TY_NONE ? TY_ANY : result);
+    nosi_signature_result(f, sig);
     return true;
 }
 
@@ -83,14 +71,6 @@ uint32_t nosi_signature_open(const Func *f)
     return open;
 }
 
-static IrType type_of_value(Value v)
-{
-    return value_is_small(v)             ? TY_INT
-           : value_is_bool(v)            ? TY_BOOL
-           : value_is_kind(v, OBJ_FLOAT) ? TY_FLOAT
-                                         : TY_ANY;
-}
-
 static IrType join(IrType x, IrType y)
 {
     return x == TY_NONE || x == y ? y : y == TY_NONE ? x : TY_ANY;
@@ -106,7 +86,7 @@ static IrType given(const Func *f, Instr i, const uint8_t *type, IrType result)
     if (op == OP_LOADI)
         return TY_INT;
     if (op == OP_LOADK)
-        return type_of_value(f->consts[INSTR_D(i)]);
+        return ir_type_of_class(value_class(f->consts[INSTR_D(i)]));
     if (is_own_call(f, i))
         return result;
     if (!is_generic(op))
@@ -119,6 +99,8 @@ static IrType given(const Func *f, Instr i, const uint8_t *type, IrType result)
     return op >= OP_LT && op <= OP_GE ? TY_BOOL : x;
 }
 
+/* The result is unboxed when all returns agree. A call in tail position gives what its callee
+ * gives, which must not depend on what is compiled first: then it is ANY. */
 void nosi_signature_result(const Func *f, Signature *sig)
 {
     uint8_t *type = nosi_calloc(f->n_regs + 1u, 1);
@@ -140,7 +122,7 @@ void nosi_signature_result(const Func *f, Signature *sig)
                 result = join(result, (IrType)type[INSTR_A(i)]);
             else if ((nosi_op_info[INSTR_OP(i)].effects & (FX_INVOKE | FX_END)) ==
                      (FX_INVOKE | FX_END))
-                result = TY_ANY; // see nosi_signature
+                result = TY_ANY;
             again |= result != old;
             if (dst < 0 || nosi_b_static_type(f, (uint32_t)dst) != TY_ANY)
                 continue;
