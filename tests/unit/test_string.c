@@ -241,6 +241,41 @@ TEST(own_texts_grow_in_place)
     nosi_heap_free(h);
 }
 
+/* Small Ints among the parts are extended by as their text. */
+TEST(own_texts_grow_by_numbers)
+{
+    nosi_heap_init(h, NULL, NULL);
+    Value parts[3] = {str(""), str("xy"), VALUE_UNIT}, s = VALUE_UNIT;
+    StrBuf want = {0};
+    ROOT_ARRAY(h, parts, 3);
+    ROOT(h, s);
+    const char *begin = "a text of more bytes than a String that lies in the heap itself can have";
+    nosi_strbuf_puts(&want, begin);
+    parts[0] = str(begin);
+    CHECK(nosi_string_append_own(h, parts, 2, &s));
+    nosi_strbuf_puts(&want, "xy");
+    bool quick = false;
+    for (int64_t i = 1; i < (int64_t)1 << 60; i = i * 3 + i % 7) {
+        for (int sign = 1; sign >= -1; sign -= 2) {
+            nosi_strbuf_printf(&want, "xy%lld", (long long)i * sign);
+            parts[2] = value_small(i * sign);
+            if (nosi_string_extend_nogc(h, s, parts + 1, 2)) {
+                quick = true;
+                continue;
+            }
+            CHECK(nosi_heap_reserve(h, STRING_INT_WORDS));
+            parts[0] = s;
+            parts[2] = nosi_string_of_int_nogc(h, i * sign);
+            CHECK(nosi_string_append_own(h, parts, 3, &s));
+        }
+    }
+    CHECK(quick || nosi_gc_stress);
+    check_string(s, want.s, want.n);
+    CHECK_EQ(nosi_string_length(s), want.n);
+    nosi_strbuf_free(&want);
+    nosi_heap_free(h);
+}
+
 TEST(a_blob_is_shared_from_its_first_message_on)
 {
     nosi_heap_init(h, NULL, NULL);

@@ -472,8 +472,10 @@ static void strcat_pieces(Fn *f, Expr **at, uint32_t n, const bool *shown, uint3
         nosi_cg_move(f, to, r);
     } else {
         uint32_t base = nosi_cg_alloc(f, n);
+        // An Int is shown by STRCAT; not as its first operand, which it may extend.
         for (uint32_t i = 0; i < n; i++)
-            string_piece(f, at[i], shown[i], base + i);
+            string_piece(f, at[i], shown[i] && !(i > 0 && nosi_cg_is(at[i]->type, TC_INT)),
+                         base + i);
         nosi_cg_abc(f, OP_STRCAT, to, base, n);
     }
     f->top = top;

@@ -268,10 +268,48 @@ Value nosi_string_long_nogc(Heap *h, StrBlob *b, size_t n, size_t chars)
     return long_nogc(h, b, 0, n, chars, n);
 }
 
-Value nosi_string_of_int_nogc(Heap *h, int64_t i)
+static uint64_t magnitude(int64_t i)
 {
-    char digits[STRING_INT_DIGITS], *end = digits + sizeof digits, *d = end;
-    uint64_t x = i < 0 ? -(uint64_t)i : (uint64_t)i;
+    return i < 0 ? -(uint64_t)i : (uint64_t)i;
+}
+
+/* Bytes of the text of i. */
+NOS_INLINE size_t int_bytes(int64_t i)
+{
+    static const uint64_t power[] = {
+        1,
+        10,
+        100,
+        1000,
+        10000,
+        100000,
+        1000000,
+        10000000,
+        100000000,
+        1000000000,
+        10000000000,
+        100000000000,
+        1000000000000,
+        10000000000000,
+        100000000000000,
+        1000000000000000,
+        10000000000000000,
+        100000000000000000,
+        1000000000000000000,
+        10000000000000000000u,
+    };
+    uint64_t x = magnitude(i) | 1; // which has as many digits
+    if (x < 10)
+        return 1 + (i < 0);
+    size_t log = (64 - (size_t)__builtin_clzll(x)) * 1233 >> 12; // or one less than that
+    return log + (x >= power[log]) + (i < 0);
+}
+
+/* Writes the text of i, which takes n bytes. */
+NOS_INLINE char *put_int(char *to, int64_t i, size_t n)
+{
+    uint64_t x = magnitude(i);
+    char *d = to + n;
     for (; x >= 100; x /= 100) {
         uint64_t two = x % 100;
         *--d = (char)('0' + two % 10);
@@ -284,9 +322,15 @@ Value nosi_string_of_int_nogc(Heap *h, int64_t i)
     *--d = (char)('0' + x);
     if (i < 0)
         *--d = '-';
+    NOS_CHECK(d == to);
+    return to + n;
+}
+
+Value nosi_string_of_int_nogc(Heap *h, int64_t i)
+{
     Value v;
-    size_t n = (size_t)(end - d);
-    memcpy(short_nogc(h, n, n, &v), d, n);
+    size_t n = int_bytes(i);
+    put_int(short_nogc(h, n, n, &v), i, n);
     return v;
 }
 
@@ -511,52 +555,58 @@ NOS_INLINE bool claim_behind(Value s, size_t n)
     return nosi_blob_claim(blob_of(s), o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES], n);
 }
 
-/* Copies the text of a STRING of n bytes in whole words: up to 7 bytes more than it has. */
-NOS_INLINE char *put_words(char *to, const Object *o, size_t n)
-{
-    size_t k = 0;
-    do
-        memcpy(to + k, &o->word[1 + k / 8], 8);
-    while ((k += 8) < n);
-    return to + n;
-}
+enum { EXTEND_SLACK = 8 }; // bytes that are written behind a part
 
 bool nosi_string_extend_nogc(Heap *h, Value s, const Value *parts, size_t n)
 {
     Object *o = value_obj(s);
-    uint64_t added = 0; // bytes, code points << 32, as in a STRING
-    NOS_CHECK(nosi_string_is_own(s));
-    for (size_t i = 0; i < n; i++) {
-        const Object *x = value_obj(parts[i]);
-        if (!value_is_object(parts[i]))
-            return false;
-        if (NOS_LIKELY(obj_kind(x) == OBJ_STRING))
-            added += x->word[0];
-        else if (obj_kind(x) == OBJ_LSTRING && x->word[LSTRING_BYTES] <= STRING_EXTEND_MAX)
-            added += x->word[LSTRING_BYTES] | x->word[LSTRING_CHARS] << 32;
-        else
-            return false;
-    }
-    size_t bytes = (uint32_t)added, end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
     StrBlob *b = blob_of(s);
-    // What lies behind the text in a blob that is not shared is nobody's: whole words can be put
-    // there. (An empty STRING has no word of text; it may not be read.)
-    if (NOS_UNLIKELY(bytes > STRING_EXTEND_MAX || h->max_words || nosi_gc_stress ||
-                     h->offheap->bytes + bytes > h->offheap->limit || nosi_blob_is_shared(b) ||
-                     b->cap - end < bytes + 8 ||
+    size_t end = o->word[LSTRING_OFFSET] + o->word[LSTRING_BYTES];
+    NOS_CHECK(nosi_string_is_own(s));
+    if (NOS_UNLIKELY(h->max_words || nosi_gc_stress || nosi_blob_is_shared(b) ||
+                     b->cap - end < EXTEND_SLACK ||
                      atomic_load_explicit(&b->used, memory_order_relaxed) != end))
         return false;
-    char *p = b->bytes + end;
+    // What lies behind the text in a blob that is not shared is nobody's until `used` says
+    // otherwise: parts are put there, in whole words, before it is known whether all of them fit.
+    char *start = b->bytes + end, *p = start;
+    size_t room = NOS_MIN(b->cap - end - EXTEND_SLACK, (size_t)STRING_EXTEND_MAX), chars = 0;
     for (size_t i = 0; i < n; i++) {
+        size_t left = room - (size_t)(p - start), bytes;
+        if (value_is_small(parts[i])) {
+            int64_t number = value_small_int(parts[i]);
+            bytes = int_bytes(number);
+            if (bytes > left)
+                return false;
+            p = put_int(p, number, bytes);
+            chars += bytes;
+            continue;
+        }
+        if (NOS_UNLIKELY(!value_is_string(parts[i])))
+            return false;
         const Object *x = value_obj(parts[i]);
-        if (NOS_UNLIKELY(obj_kind(x) != OBJ_STRING))
+        if (NOS_LIKELY(obj_kind(x) == OBJ_STRING)) {
+            bytes = (uint32_t)x->word[0];
+            if (bytes > left)
+                return false;
+            chars += x->word[0] >> 32;
+            // (An empty one has no word of text; it may not be read.)
+            for (size_t k = 0; k < bytes; k += 8)
+                memcpy(p + k, &x->word[1 + k / 8], 8);
+            p += bytes;
+        } else {
+            if (x->word[LSTRING_BYTES] > left)
+                return false;
+            chars += x->word[LSTRING_CHARS];
             p = put(p, parts[i]);
-        else if (x->word[0])
-            p = put_words(p, x, (uint32_t)x->word[0]);
+        }
     }
+    size_t bytes = (size_t)(p - start);
+    if (NOS_UNLIKELY(h->offheap->bytes + bytes > h->offheap->limit))
+        return false;
     atomic_store_explicit(&b->used, end + bytes, memory_order_relaxed);
     o->word[LSTRING_BYTES] += bytes;
-    o->word[LSTRING_CHARS] += added >> 32;
+    o->word[LSTRING_CHARS] += chars;
     o->word[LSTRING_HASH] = 0;
     nosi_heap_grow_offheap_nogc(h, o, bytes);
     return true;

@@ -107,7 +107,7 @@ bool nosi_string_append_in_place(Heap *h, const Value *parts, size_t n, bool own
  *
  * `s = s ++ t` where nobody else has s (vm/compile/own.c): its handle, which is marked OBJ_OWNED,
  * is extended instead of making another one. Marked handles come from here only. Whoever gets one
- * may may use it as any other String; who wants to own it needs a handle of his own first
+ * may use it as any other String; who wants to own it needs a handle of his own first
  * (nosi_string_disown). What the functions above give is never marked: where it would be one of
  * their arguments, it is another handle. */
 NOS_INLINE bool nosi_string_is_own(Value s)
@@ -119,9 +119,9 @@ NOS_INLINE bool nosi_string_is_own(Value s)
 bool nosi_string_disown(Heap *h, Value s, Value *out);
 /* nosi_string_concat_n that may extend parts[0], and gives an own handle if the text is long. */
 bool nosi_string_append_own(Heap *h, const Value *parts, size_t n, Value *out);
-/* The quick way of that: extends s, which is own, by parts, at most STRING_EXTEND_MAX bytes. False:
- * they are more, or no Strings, or it takes memory or a collection; nothing was done. Never
- * collects. */
+/* The quick way of that: extends s, which is own, by parts, at most STRING_EXTEND_MAX bytes; those
+ * may also be small Ints, of which the text is taken. False: they are more, or no Strings, or it
+ * takes memory or a collection; nothing was done. Never collects. */
 enum { STRING_EXTEND_MAX = 1 << 10 };
 bool nosi_string_extend_nogc(Heap *h, Value s, const Value *parts, size_t n);
 /* s, which is own, is now the n bytes at `offset` of b. Takes one reference. Never collects. */

@@ -269,11 +269,29 @@ Value nosi_rt_concat_own(Proc *p, Value a, Value b)
     return out;
 }
 
+/* Ints among the parts, which are roots, become their text. */
+static bool show_ints(Proc *p, Value *parts, uint32_t n)
+{
+    uint32_t n_ints = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_ints += value_is_int(parts[i]);
+    if (NOS_LIKELY(n_ints == 0))
+        return true;
+    if (!nosi_heap_reserve(&p->heap, (size_t)n_ints * STRING_INT_WORDS))
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (value_is_int(parts[i]))
+            parts[i] = nosi_string_of_int_nogc(&p->heap, value_int(parts[i]));
+    return true;
+}
+
 /* parts are roots. */
 static Value strcat_parts(Proc *p, Value *parts, uint32_t n, bool own)
 {
     Value out;
     size_t first = 0, all = 0;
+    if (!show_ints(p, parts, n))
+        return nosi_out_of_memory(p);
     for (uint32_t i = 0; i < n; i++) {
         if (NOS_UNLIKELY(!value_is_string(parts[i]))) {
             parts[i] = as_text(parts[i]);
