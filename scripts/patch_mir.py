@@ -37,6 +37,25 @@ PATCHES = [
      "&& se->def != bb_insn) {\n          remove_copy (gen_ctx, insn);\n"
      "          continue;\n        }\n        bb_insn->gvn_val_const_p = FALSE;"),
 
+    ("mir-gen.c", "in such a loop moves may lead round and round",
+     "  while (insn->code == MIR_MOV && insn->ops[1].mode == MIR_OP_VAR) {\n    if (",
+     "  for (int left = 100; left > 0 && insn->code == MIR_MOV && insn->ops[1].mode == MIR_OP_VAR; left--) {\n    if ("),
+
+    ("mir-gen.c", "and so may the sums that an address is made of",
+     "  for (int change_p = FALSE;;) {\n    temp_addr_info = *addr_info;",
+     "  for (int change_p = FALSE, left = 100;; left--) {\n    if (left == 0) return change_p;\n    temp_addr_info = *addr_info;"),
+
+    ("mir-gen.c", "a copy that an address is made of too (a[i] = i) is not dead when only the operand beside it was replaced",
+     """        gen_assert (op_ref->mode != MIR_OP_VAR_MEM
+                    || (op_ref->u.var_mem.base != var && op_ref->u.var_mem.index != var));
+      }
+      if (op_change_p) VARR_PUSH""",
+     """        if (op_ref->mode == MIR_OP_VAR_MEM
+            && (op_ref->u.var_mem.base == var || op_ref->u.var_mem.index == var))
+          break; /* nothing is changed then: see success_p */
+      }
+      if (op_change_p) VARR_PUSH"""),
+
     ("mir-gen-x86_64.c", "a square root is one instruction (MIR_SQRT of jit/mirctx.h), not a call that spills every double",
      '  {MIR_DNEG, "r 0"',
      '  {MIR_UNSPEC, "c1 r r", "F2 Y 0F 51 r1 R2", 0}, {MIR_UNSPEC, "c1 r md", "F2 Y 0F 51 r1 m2", 0},\n  {MIR_DNEG, "r 0"'),
