@@ -128,6 +128,14 @@ static void jump_if(Emit *e, MIR_insn_code_t c, MIR_label_t l, MIR_op_t x, MIR_o
 {
     emit3(e, c, op_label(e, l), x, y);
 }
+/* Jumps if x has the tag: the bits of `mask` (TAG_MASK, or those that matter) are those of `tag`.
+ */
+static void jump_if_tag(Emit *e, MIR_label_t l, MIR_op_t x, int64_t mask, int64_t tag, bool has)
+{
+    MIR_reg_t t = new_reg(e, MIR_T_I64);
+    emit3(e, MIR_ADD, op_reg(e, t), x, op_int(e, -tag)); // an LEA
+    jump_if(e, has ? MIR_BIT_NONE : MIR_BIT_ANY, l, op_reg(e, t), op_int(e, mask));
+}
 static MIR_reg_t load(Emit *e, int64_t disp, MIR_reg_t base)
 {
     MIR_reg_t r = new_reg(e, MIR_T_I64);
@@ -635,8 +643,7 @@ static void call_resolved(Emit *e, Ref r, MIR_op_t resolve, MIR_reg_t args, MIR_
     MIR_type_t types[3] = {MIR_T_I64, MIR_T_I64, MIR_T_I64}, res = MIR_T_I64;
     call(e, resolve, 1, &res, &callee, 3, ops, types);
     jump_if(e, MIR_BEQ, no, op_reg(e, callee), op_int(e, 0));
-    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, callee), op_int(e, METHOD_NATIVE));
-    jump_if(e, MIR_BNE, native, op_reg(e, t), op_int(e, 0));
+    jump_if(e, MIR_BIT_ANY, native, op_reg(e, callee), op_int(e, METHOD_NATIVE));
     call_generic(e, r, callee, args, tail, no);
     if (!tail)
         jump(e, done);
@@ -670,8 +677,7 @@ static void emit_call_closure(Emit *e, Ref r)
     Stub s = {.what = STUB_CALLEE, .ref = r, .back = done, .exit = no, .r = area};
     MIR_label_t slow = add_stub(e, s);
     MIR_reg_t closure = in_reg(e, e->ir->args.at[i->args]);
-    MIR_reg_t t = binary(e, MIR_AND, op_reg(e, closure), op_int(e, TAG_MASK));
-    jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
+    jump_if_tag(e, no, op_reg(e, closure), TAG_MASK, TAG_OBJECT, false);
     MIR_reg_t h = class_of(e, closure, 0xFF);
     jump_if(e, MIR_BNE, slow, op_reg(e, h), op_int(e, OBJ_CLOSURE));
     MIR_reg_t cell = load(e, 8 - TAG_OBJECT, closure);
@@ -763,15 +769,12 @@ static void jump_unless(Emit *e, Ref r, MIR_label_t no)
     case IR_SAME:
         jump_if(e, MIR_BNE, no, val(e, i->a), val(e, i->b));
         return;
-    case IR_IS_CONS: {
-        MIR_reg_t t = binary(e, MIR_AND, val(e, i->a), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_CONS));
+    case IR_IS_CONS:
+        jump_if_tag(e, no, val(e, i->a), TAG_MASK, TAG_CONS, false);
         return;
-    }
     case IR_IS_CLASS: {
         MIR_reg_t x = in_reg(e, i->a);
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, x), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
+        jump_if_tag(e, no, op_reg(e, x), TAG_MASK, TAG_OBJECT, false);
         MIR_reg_t h = class_of(e, x, (uint64_t)i->imm2);
         jump_if(e, MIR_BNE, no, op_reg(e, h), op_int(e, i->imm));
         return;
@@ -797,11 +800,9 @@ static void jump_when(Emit *e, Ref r, MIR_label_t yes)
     case IR_SAME:
         jump_if(e, MIR_BEQ, yes, val(e, i->a), val(e, i->b));
         return;
-    case IR_IS_CONS: {
-        MIR_reg_t t = binary(e, MIR_AND, val(e, i->a), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BEQ, yes, op_reg(e, t), op_int(e, TAG_CONS));
+    case IR_IS_CONS:
+        jump_if_tag(e, yes, val(e, i->a), TAG_MASK, TAG_CONS, true);
         return;
-    }
     default: { // IS_CLASS: two tests
         MIR_label_t no = new_label(e);
         jump_unless(e, r, no);
@@ -883,8 +884,7 @@ static void emit_write(Emit *e, const IrIns *i)
         return;
     MIR_label_t done = new_label(e);
     if (IN(i->b)->op != IR_CONS && IN(i->b)->op != IR_OBJECT) {
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, 5));
-        jump_if(e, MIR_BNE, done, op_reg(e, t), op_int(e, 1));
+        jump_if_tag(e, done, op_reg(e, v), 5, 1, false);
     }
     MIR_reg_t p = load(e, MACHINE(proc), e->machine);
     MIR_reg_t base = load(e, HEAP(base), p), limit = load(e, HEAP(limit), p);
@@ -1076,22 +1076,19 @@ static void instruction(Emit *e, uint32_t block, Ref r)
               op_int(e, 0)); // it is ours now
         return;
     case IR_UNBOX_INT: {
-        MIR_op_t v = val(e, i->a);
         MIR_label_t back = new_label(e);
-        MIR_reg_t t = binary(e, MIR_AND, v, op_int(e, 1));
         Stub s = {.what = STUB_INT64, .ref = r, .back = back, .r = in_reg(e, i->a)};
         s.exit = leave_at(e, i->state, LEAVE_GUARD);
         MIR_label_t slow = add_stub(e, s);
-        jump_if(e, MIR_BNE, slow, op_reg(e, t), op_int(e, 0));
-        emit3(e, MIR_RSH, out, v, op_int(e, 1));
+        jump_if(e, MIR_BIT_ANY, slow, op_reg(e, s.r), op_int(e, 1));
+        emit3(e, MIR_RSH, out, op_reg(e, s.r), op_int(e, 1));
         place(e, back);
         return;
     }
     case IR_UNBOX_FLOAT: {
         MIR_label_t no = leave_at(e, i->state, LEAVE_GUARD);
         MIR_reg_t v = in_reg(e, i->a);
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, TAG_OBJECT));
+        jump_if_tag(e, no, op_reg(e, v), TAG_MASK, TAG_OBJECT, false);
         MIR_reg_t h = class_of(e, v, 0xFF);
         jump_if(e, MIR_BNE, no, op_reg(e, h), op_int(e, OBJ_FLOAT));
         emit2(e, MIR_DMOV, out, op_mem(e, MIR_T_D, 8 - TAG_OBJECT, v));
@@ -1192,8 +1189,7 @@ static void instruction(Emit *e, uint32_t block, Ref r)
     case IR_GUARD_LIST: {
         MIR_label_t fine = new_label(e);
         MIR_reg_t v = in_reg(e, i->a);
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, v), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BEQ, fine, op_reg(e, t), op_int(e, TAG_CONS));
+        jump_if_tag(e, fine, op_reg(e, v), TAG_MASK, TAG_CONS, true);
         jump_if(e, MIR_BNE, leave_at(e, i->state, LEAVE_GUARD), op_reg(e, v),
                 op_int(e, (int64_t)VALUE_NIL.bits));
         place(e, fine);
@@ -1339,8 +1335,7 @@ static void emit_stub(Emit *e, const Stub *s)
         return;
     case STUB_INT64: {
         place(e, s->label);
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, s->r), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BNE, s->exit, op_reg(e, t), op_int(e, TAG_OBJECT));
+        jump_if_tag(e, s->exit, op_reg(e, s->r), TAG_MASK, TAG_OBJECT, false);
         MIR_reg_t h = class_of(e, s->r, 0xFF);
         jump_if(e, MIR_BNE, s->exit, op_reg(e, h), op_int(e, OBJ_INT64));
         emit2(e, MIR_MOV, op_reg(e, reg_of(e, s->ref)), op_mem(e, MIR_T_I64, 8 - TAG_OBJECT, s->r));
@@ -1360,8 +1355,7 @@ static void emit_stub(Emit *e, const Stub *s)
         place(e, s->label);
         emit2(e, MIR_MOV, op_mem(e, MIR_T_I64, MACHINE(special), e->machine), op_reg(e, s->r));
         jump_if(e, MIR_BEQ, s->back, op_reg(e, s->r), op_int(e, (int64_t)VALUE_ABSENT.bits));
-        MIR_reg_t t = binary(e, MIR_AND, op_reg(e, s->r), op_int(e, TAG_MASK));
-        jump_if(e, MIR_BEQ, s->exit, op_reg(e, t), op_int(e, TAG_IMM));
+        jump_if_tag(e, s->exit, op_reg(e, s->r), TAG_MASK, TAG_IMM, true);
         jump(e, s->back);
         return;
     }

@@ -39,6 +39,10 @@ typedef struct MirCtx MirCtx;
 /* UNSPEC instructions: (to, x) the square root of a double; (to, x, y) the high word of the signed
  * product. scripts/patch_mir.py gives MIR their patterns. */
 enum { MIR_SQRT = 1, MIR_MULH };
+/* (label, x, bits), bits in [1, 127]: jumps if none of the bits is set in x, or any. The names of
+ * instructions that the same script makes these. */
+#define MIR_BIT_NONE MIR_BEQS
+#define MIR_BIT_ANY  MIR_BNES
 
 /* Builds one module with MIR's API and gives the address of its machine code (from MIR_gen). */
 typedef void *(*MirBuild)(struct MIR_context *mir, void *arg);

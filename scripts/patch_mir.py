@@ -60,6 +60,34 @@ PATCHES = [
      '  {MIR_DNEG, "r 0"',
      '  {MIR_UNSPEC, "c1 r r", "F2 Y 0F 51 r1 R2", 0}, {MIR_UNSPEC, "c1 r md", "F2 Y 0F 51 r1 m2", 0},\n  {MIR_DNEG, "r 0"'),
 
+    # BEQS and BNES, which compare halves of words and are of no use to us, are instructions that jump when of the bits of operand 2
+    # none is set in operand 1, or any (jit/mirctx.h).
+    ("mir-gen-x86_64.c", "a jump that looks at bits is one instruction (and a half)",
+     "#define SBCMP(ICODE, LONG_JMP_OPCODE) ",
+     """#define BITS(ICODE, L, JMP_OPCODE)                                   \\
+  {ICODE, L " r r", "Y 85 r1 R2;" JMP_OPCODE " " L "0", 0},          \\
+    {ICODE, L " r m2", "Y 85 r1 m2;" JMP_OPCODE " " L "0", 0},       \\
+    {ICODE, L " r i0", "Y F6 /0 S1 i2;" JMP_OPCODE " " L "0", 0},    \\
+    {ICODE, L " r i2", "Y F7 /0 R1 I2;" JMP_OPCODE " " L "0", 0},    \\
+    {ICODE, L " m2 i2", "Y F7 /0 m1 I2;" JMP_OPCODE " " L "0", 0},
+#define SBCMP(ICODE, LONG_JMP_OPCODE) """),
+
+    ("mir-gen-x86_64.c", "to places that are near",
+     'SBCMPS (MIR_BEQS, "74") SBCMPS (MIR_BNES, "75")',
+     'BITS (MIR_BEQS, "l", "74") BITS (MIR_BNES, "l", "75")'),
+
+    ("mir-gen-x86_64.c", "and to others",
+     'SBCMP (MIR_BEQS, "0F 84") SBCMP (MIR_BNES, "0F 85")',
+     'BITS (MIR_BEQS, "L", "0F 84") BITS (MIR_BNES, "L", "0F 85")'),
+
+    ("mir-gen.c", "of constants",
+     "case MIR_BEQS: GVN_ICMPS (==); break;",
+     "case MIR_BEQS: GVN_ICMPS (&); val = !val; break;"),
+
+    ("mir-gen.c", "of constants",
+     "case MIR_BNES: GVN_ICMPS (!=); break;",
+     "case MIR_BNES: GVN_ICMPS (&); break;"),
+
     ("mir-gen-x86_64.c", "the high word of a product (MIR_MULH) divides by constants",
      "  {MIR_DIV, \"h0 h0 r\"",
      '  {MIR_UNSPEC, "c2 h2 r h0", "X F7 /5 R2", 0}, {MIR_UNSPEC, "c2 h2 m3 h0", "X F7 /5 m2", 0},\n  {MIR_DIV, "h0 h0 r"'),

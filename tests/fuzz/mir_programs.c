@@ -732,6 +732,12 @@ static void jump_if(Emit *e, MIR_insn_code_t c, MIR_label_t l, MIR_op_t x, MIR_o
     MIR_op_t ops[] = {to(e, l), x, y};
     emit_n(e, c, 3, ops);
 }
+static void jump_if_tag(Emit *e, MIR_label_t l, MIR_op_t x, int64_t mask, int64_t tag, bool has)
+{
+    MIR_reg_t t = new_reg(e, MIR_T_I64);
+    EMIT(ADD, op_reg(e, t), x, op_int(e, -tag));
+    jump_if(e, has ? MIR_BIT_NONE : MIR_BIT_ANY, l, op_reg(e, t), op_int(e, mask));
+}
 static MIR_reg_t load(Emit *e, int64_t disp, MIR_reg_t base)
 {
     MIR_reg_t r = new_reg(e, MIR_T_I64);
@@ -855,8 +861,7 @@ static void jump_unless(Emit *e, const Stmt *s, MIR_label_t no)
         EMIT(JMP, to(e, no));
         place(e, yes);
     } else if (s->kind == 3) {
-        MIR_reg_t t = binary(e, MIR_AND, reg_val(e, s->x), op_int(e, 7));
-        jump_if(e, MIR_BNE, no, op_reg(e, t), op_int(e, s->op & 7));
+        jump_if_tag(e, no, reg_val(e, s->x), 7, s->op & 7, false);
     } else {
         jump_if(e, branch_unless[s->op % 7], no, reg_val(e, s->x), val(e, s->y));
     }
@@ -867,8 +872,7 @@ static void jump_when(Emit *e, const Stmt *s, MIR_label_t yes)
     if (s->kind == 2) {
         jump_if(e, branch_if_float[s->op % 6], yes, float_val(e, s->x), float_val(e, s->y));
     } else if (s->kind == 3) {
-        MIR_reg_t t = binary(e, MIR_AND, reg_val(e, s->x), op_int(e, 7));
-        jump_if(e, MIR_BEQ, yes, op_reg(e, t), op_int(e, s->op & 7));
+        jump_if_tag(e, yes, reg_val(e, s->x), 7, s->op & 7, true);
     } else {
         jump_if(e, branch_if[s->op % 7], yes, reg_val(e, s->x), val(e, s->y));
     }
@@ -1211,12 +1215,11 @@ static bool emit(Emit *e, const Stmt *s)
     }
     case UNBOX: {
         MIR_op_t x = reg_val(e, s->x);
-        MIR_reg_t t = binary(e, MIR_AND, x, op_int(e, 1));
         Stub stub = {.what = STUB_UNBOX, .s = s, .back = new_label(e), .r = x.u.reg};
         stub.out = out.u.reg;
         stub.exit = leave_at(e, s->exit, false);
         MIR_label_t back = stub.back, slow = add_stub(e, stub);
-        jump_if(e, MIR_BNE, slow, op_reg(e, t), op_int(e, 0));
+        jump_if(e, MIR_BIT_ANY, slow, x, op_int(e, 1));
         EMIT(RSH, out, x, op_int(e, 1));
         place(e, back);
         break;
@@ -1239,7 +1242,7 @@ static bool emit(Emit *e, const Stmt *s)
         MIR_reg_t slot = binary(e, MIR_ADD, op_reg(e, e->object), op_int(e, s->cell * 8 - TAG));
         EMIT(MOV, op_mem(e, MIR_T_I64, 0, slot), v);
         MIR_label_t done = new_label(e);
-        jump_if(e, MIR_BNE, done, op_reg(e, binary(e, MIR_AND, v, op_int(e, 5))), op_int(e, 1));
+        jump_if_tag(e, done, v, 5, 1, false);
         // As if the heap were the object, or lay behind it.
         MIR_reg_t p = load(e, WORLD(proc), e->world);
         MIR_reg_t base =
@@ -1344,8 +1347,8 @@ static void emit_stub(Emit *e, const Stub *s)
         break;
     }
     case STUB_UNBOX: {
-        MIR_reg_t t = binary(e, MIR_AND, x, op_int(e, 7)), h = new_reg(e, MIR_T_I64);
-        jump_if(e, MIR_BNE, s->exit, op_reg(e, t), op_int(e, 1));
+        MIR_reg_t h = new_reg(e, MIR_T_I64);
+        jump_if_tag(e, s->exit, x, 7, 1, false);
         EMIT(MOV, op_reg(e, h), op_mem(e, MIR_T_U8, s->s->cell * 8 - TAG, e->object));
         jump_if(e, MIR_BNE, s->exit, op_reg(e, h), op_int(e, s->s->op));
         EMIT(MOV, out, op_mem(e, MIR_T_I64, s->s->cell / 2 * 8 - TAG, e->object));
@@ -1354,8 +1357,7 @@ static void emit_stub(Emit *e, const Stub *s)
     case STUB_SPECIAL: {
         EMIT(MOV, op_mem(e, MIR_T_I64, WORLD(special), e->world), x);
         jump_if(e, MIR_BEQ, s->back, x, op_int(e, SPECIAL_FINE));
-        MIR_reg_t t = binary(e, MIR_AND, x, op_int(e, 7));
-        jump_if(e, MIR_BEQ, s->exit, op_reg(e, t), op_int(e, 5));
+        jump_if_tag(e, s->exit, x, 7, 5, true);
         break;
     }
     case STUB_REMEMBER: {
