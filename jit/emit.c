@@ -128,7 +128,7 @@ static void jump_if(Emit *e, MIR_insn_code_t c, MIR_label_t l, MIR_op_t x, MIR_o
 {
     emit3(e, c, op_label(e, l), x, y);
 }
-/* Jumps if x has the tag: the bits of `mask` (TAG_MASK, or those that matter) are those of `tag`.
+/* Jumps if x has the tag, or has not: of its bits in `mask` those of `tag` are set, and no other.
  */
 static void jump_if_tag(Emit *e, MIR_label_t l, MIR_op_t x, int64_t mask, int64_t tag, bool has)
 {
@@ -883,9 +883,8 @@ static void emit_write(Emit *e, const IrIns *i)
     if (IN(i->b)->op == IR_CONST && !value_is_pointer((Value){(uint64_t)IN(i->b)->imm}))
         return;
     MIR_label_t done = new_label(e);
-    if (IN(i->b)->op != IR_CONS && IN(i->b)->op != IR_OBJECT) {
+    if (IN(i->b)->op != IR_CONS && IN(i->b)->op != IR_OBJECT)
         jump_if_tag(e, done, op_reg(e, v), 5, 1, false);
-    }
     MIR_reg_t p = load(e, MACHINE(proc), e->machine);
     MIR_reg_t base = load(e, HEAP(base), p), limit = load(e, HEAP(limit), p);
     MIR_reg_t at = binary(e, MIR_SUB, op_reg(e, slot), op_reg(e, base));
