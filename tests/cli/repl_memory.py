@@ -75,7 +75,7 @@ def stays(name, session, rounds, each, definitions):
 
 def test_redefinitions(nostos, rounds):
     """A function that another process calls all the time, one that depends on it, errors, closures of old versions."""
-    for options in ["--jit=off"], ["--jit=eager", "--threads=2"], ["--threads=2"]:
+    for options in [["--jit=off"], ["--jit=eager", "--threads=2"], ["--threads=2"]] if suite.has_jit(nostos) else [[]]:
         s = Session(nostos, *options)
         s.say("hot(n) = if n == 0 then 0 else hot(n - 1)")
         s.say("twice(n) = hot(n) + hot(n)")

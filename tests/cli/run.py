@@ -621,8 +621,6 @@ def transcript(bench, path):
 def test_jit_stats(bench):
     loop = "main() = { var s = 0\n for i = 0 to 3000000 { s = s + i % 7 }\n s }\n"
     (bench.dir / "jit_loop.nos").write_text(loop)
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return  # built without
     _, out, err = bench.run("--jit=eager", "--jit-stats", "jit_loop.nos")
     expect("result", out, "8999994\n")
     for text in "JIT: ", " compiled, 0 refused", "KB of code", "main                             loop", "exits: 0 guard, 0 room, ":
@@ -676,8 +674,6 @@ main() = {
 def test_jit_code_whose_guards_fail_is_made_anew(bench):
     """A function that is called with many closures is compiled for the first one; then for all, not given up."""
     (bench.dir / "jit_closures.nos").write_text(MANY_CLOSURES)
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     _, out, err = bench.run("--jit=on", "--jit-stats=json", "jit_closures.nos")
     expect("result", out, "999946\n")
     codes = [c for c in json.loads(err)["code"] if c["function"] == "applyAll"]
@@ -705,8 +701,6 @@ main() = {
 def test_jit_versions(bench):
     """A function of numbers of any type has machine code for each type that it is called with, and none of it is left again and again."""
     (bench.dir / "jit_versions.nos").write_text(SEVERAL_TYPES)
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     results = {n: bench.run(mode, "jit_versions.nos", n)[1] for mode, n in (("--jit=off", "1000"), ("--jit=eager", "60000"))}
     for mode, n in ("eager", "1000"), ("on", "60000"): # (so long that the code is there in time)
         _, out, err = bench.run(f"--jit={mode}", "--jit-stats=json", "jit_versions.nos", n)
@@ -741,8 +735,6 @@ main() = println(known(newInt64Array(10), 20000000) + late(newInt64Array(10), 10
 def test_jit_loops_to_come(bench):
     """While a hot loop runs, those behind it get code, if what they use is known already."""
     (bench.dir / "jit_ahead.nos").write_text(LOOPS_TO_COME)
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     _, out, err = bench.run("--jit=on", "--jit-stats=json", "jit_ahead.nos")
     expect("result", out, f"{sum(range(19999990, 20000000)) + 99999999}\n")
     lines = {name: sorted(c["line"] for c in json.loads(err)["code"] if c["function"] == name) for name in ("known", "late")}
@@ -758,8 +750,6 @@ def test_jit_code_that_is_left_behind_a_native(bench):
 
 def test_jit_perf_map(bench):
     (bench.dir / "jit_map.nos").write_text("named(n: Int) = n + 1\nmain() = named(named(1))\n")
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NOS_JIT")}
     p = subprocess.Popen([bench.nostos, "--jit=eager", "jit_map.nos"], cwd=bench.dir, stdout=subprocess.DEVNULL,
                          env={**environment, "NOS_JIT_PERF_MAP": "1"})
@@ -774,8 +764,6 @@ def test_jit_perf_map(bench):
 
 def test_jit_perf_map_of_redefined_functions(bench):
     """An address that was a function's never becomes another one's: the map has no times."""
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     text = "".join(f"step(n: Int) = n + {k}\nwalk(n: Int) = step(step(n))\nwalk(0)\n" for k in range(50))
     with tempfile.TemporaryFile() as out:
         p = subprocess.Popen([bench.nostos, "--jit=eager", "repl"], cwd=bench.dir, stdin=subprocess.PIPE, stdout=out,
@@ -807,8 +795,6 @@ def test_jit_dump(bench):
     (bench.dir / "dump_dir").mkdir()
     (bench.dir / "dump_dir" / "geo.nos").write_text("pub " + DUMP_PROGRAM.replace("main() = println(addUp(10))\n", ""))
     (bench.dir / "dump_dir" / "main.nos").write_text("use geo.{addUp}\nmain() = println(addUp(10))\n")
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     parts = ("==== addUp(Int), jit_dump.nos:2: called with (int) -> int\n", "---- bytecode, ", "; 3: for i = 0 to n { s = s + i }\n",
              "---- IR as it was built\n", "(loop)", "---- IR, optimised\n", "---- MIR\n", ":\tfunc\ti64, i64, i64:a0\n", "\tlocal\t",
              "---- machine code: ", "---- machine code of the entry for boxed arguments: ", " instructions of IR, ")
@@ -841,8 +827,6 @@ def test_jit_dump(bench):
 
 
 def test_jit_dump_of_nothing(bench):
-    if "no JIT" in bench.run("--jit=eager", "hello.nos")[2]:
-        return
     for options in ["--jit=eager"], ["--jit=on"], ["--jit=off"]:
         status, out, err = bench.run(*options, "--jit-dump=nobody", "hello.nos")
         expect("status, output", (status, out), (0, HELLO))
@@ -921,7 +905,9 @@ def main():
     options = arguments.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tests = {name: lambda b, c=case: check(b, c) for name, case in CASES.items()}
-    tests |= {name[5:].replace("_", " "): f for name, f in suite.named_tests(globals()).items()}
+    has_jit = suite.has_jit(os.path.abspath(options.nostos))
+    tests |= {name[5:].replace("_", " "): f for name, f in suite.named_tests(globals()).items()
+              if has_jit or not name.startswith("test_jit_")}
     tests |= {f"repl/{p.name}": lambda b, p=p: transcript(b, p) for p in sorted((HERE / "repl").glob("*.txt"))}
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(os.path.abspath(options.nostos), pathlib.Path(directory))

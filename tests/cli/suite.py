@@ -1,4 +1,5 @@
 """What the test programs of this directory have in common: how a test fails, and how all are run."""
+import os
 import subprocess
 
 
@@ -9,6 +10,10 @@ class Failure(Exception):
 def named_tests(definitions):
     """The functions test_... among the definitions of a module."""
     return {name: f for name, f in definitions.items() if name.startswith("test_")}
+
+
+def has_jit(nostos):
+    return b"no JIT" not in subprocess.run([nostos, "--jit=eager", os.devnull], capture_output=True).stderr
 
 
 def run(tests, wanted, call):
